@@ -1,0 +1,233 @@
+"""Every error eventcore raises, in one tree, each saying what to do next.
+
+::
+
+    EventCoreError
+    ├── ConfigurationError            fix:    a URL, setting or extra is wrong or missing
+    │   ├── MissingExtraError         fix:    install the named extra
+    │   ├── SchemaMismatchError       fix:    a table exists with another shape
+    │   └── RegistrationError         fix:    two event types share a name, …
+    ├── InvalidEventError             fix:    from outside, and no event; carries a reason code
+    ├── InputError                    fix:    a file is missing, damaged or forbidden
+    ├── UndecodableEventError         look:   a stored event cannot be read by this code
+    ├── RuleViolationError            fix:    a business rule refuses; carries a reason code
+    ├── AggregateNotFoundError        look:   nothing has happened to that aggregate
+    │   └── VersionNotFoundError      look:   the stream has fewer events
+    ├── StoreError                    look:   the store refused or failed
+    │   ├── ConcurrencyConflictError  reload: the stream moved since it was read
+    │   ├── EventIdReusedError        fix:    an event id is stored already, as another event
+    │   ├── LimitExceededError        fix:    too large, too many; nothing was sent
+    │   ├── StoreUnavailableError     retry:  locked, full, unreachable; outcome may be unknown
+    │   └── StoreClosedError          fix:    used after close()
+    ├── ProjectionError               look:   a projection stopped
+    │   ├── ProjectionFailedError     fix:    a handler raised on the named event
+    │   └── CheckpointMovedError      retry:  another runner advanced the same projection
+    ├── WaitTimeoutError              retry:  a read model did not reach the position in time
+    └── RetriesExhaustedError         retry:  a command lost its race too many times
+
+A message names the thing and the next step. Personal values and secrets never appear in one:
+messages carry identifiers, types, positions, reason codes and limits only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from typing_extensions import override
+
+
+class EventCoreError(Exception):
+    """Base of every error of this library.
+
+    The message is built from :attr:`template` and the keyword arguments, which stay readable on the
+    instance: ``error.stream``, ``error.position``.
+    """
+
+    template: ClassVar[str] = "{message}"
+
+    def __init__(self, **facts: Any) -> None:
+        self.facts = facts
+        super().__init__(self.template.format(**facts))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Keyword-only facts: without this an error could not cross a process boundary.
+        return _rebuild, (type(self), self.facts)
+
+
+def _rebuild(cls: type[EventCoreError], facts: dict[str, Any]) -> EventCoreError:
+    return cls(**facts)
+
+
+class ConfigurationError(EventCoreError):
+    """A URL, a setting or a declaration is wrong. Fix it; nothing was opened or changed."""
+
+
+class MissingExtraError(ConfigurationError):
+    """An optional dependency is not installed."""
+
+    template = (
+        "{feature} needs the package {package}. "
+        "Install it with: pip install 'eventcore-es[{extra}]'"
+    )
+
+
+class SchemaMismatchError(ConfigurationError):
+    """A table has another shape than this version of eventcore or your projection needs."""
+
+    template = "Table {table} in {database} has {found}, expected {expected}. {action}"
+
+
+class RegistrationError(ConfigurationError):
+    """A class is declared in a way that cannot work. Raised when the module is imported."""
+
+
+class CodedError(EventCoreError):
+    """An error with a stable, machine-readable ``reason`` such as ``email-taken``."""
+
+    reason: str
+
+
+class InvalidEventError(CodedError):
+    """Something from outside is no acceptable event. Nothing was written.
+
+    ``reason`` is one of the codes of the ingestion reference (``not-json``, ``missing-field``, …);
+    ``field`` names the place inside the event in wire spelling, e.g.
+    ``data.payload.items.0.price``. The offending value is never part of the message.
+    """
+
+    template = "{reason}: {message}"
+
+    def __init__(self, *, reason: str, message: str, field: str | None = None) -> None:
+        super().__init__(reason=reason, message=message, field=field)
+
+
+class InputError(EventCoreError):
+    """A file is missing, damaged or forbidden. What was done before stays done."""
+
+    template = "{name}: {problem}"
+
+
+class UndecodableEventError(EventCoreError):
+    """A stored event cannot be turned into its class by this version of the code.
+
+    Look at the named type: register the class, add the missing upcaster, or read the log with a
+    codec that allows unknown types.
+    """
+
+    template = (
+        "Event {event_type} (version {version} of {stream}, position {position}) "
+        "cannot be read: {problem}"
+    )
+
+
+class RuleViolationError(CodedError):
+    """A business rule refuses. Nothing was recorded; the aggregate is unchanged.
+
+    ``reason`` is the stable code (``invalid-transition``), ``aggregate`` the stream it concerns.
+    """
+
+    template = "{aggregate}: {message} ({reason})"
+
+    def __init__(self, *, reason: str, aggregate: str, message: str, **facts: Any) -> None:
+        super().__init__(reason=reason, aggregate=aggregate, message=message, **facts)
+
+
+class AggregateNotFoundError(EventCoreError):
+    """Nothing is stored of an aggregate, or nothing yet at the time asked for.
+
+    Look at the id and at which store is open.
+    """
+
+    template = "{aggregate} {id!r} does not exist in {store}{when}"
+
+
+class VersionNotFoundError(AggregateNotFoundError):
+    """A stream has fewer events than the version asked for. Versions count from 1."""
+
+    template = "{aggregate} {id!r} has {last_version} versions in {store}, not {version}"
+
+
+class StoreError(EventCoreError):
+    """The log or a view refused or failed."""
+
+    template = "{store}: {problem}"
+
+
+class ConcurrencyConflictError(StoreError):
+    """The stream moved since it was read. Nothing was written: reload, or use ``app.execute``."""
+
+    template = (
+        "{stream} is at version {actual_version}, you saved from version {expected_version}. "
+        "Reload it, or retry with app.execute(...)"
+    )
+
+
+class EventIdReusedError(StoreError):
+    """An event id is stored already, as another event. Nothing was written."""
+
+    template = (
+        "Event id {event_id} is already stored as version {version} of {stream}, with another "
+        "content or place. Give the new event an id of its own"
+    )
+
+
+class LimitExceededError(StoreError):
+    """Something is larger than the store takes. Nothing was sent."""
+
+    template = "{what} is {actual} {unit}, the limit is {limit} {unit}"
+
+
+class StoreUnavailableError(StoreError):
+    """The store cannot be reached or written now. Repeating the same append is always safe."""
+
+    template = "{store} is unavailable: {problem}"
+
+
+class StoreClosedError(StoreError):
+    """The store was used after ``close()``."""
+
+    template = "{store} is closed"
+
+
+class ProjectionError(EventCoreError):
+    """A projection cannot go on."""
+
+
+class ProjectionFailedError(ProjectionError):
+    """A handler raised. Everything before the named event is applied, nothing from it on."""
+
+    template = (
+        "Projection {projection} stopped at position {position} ({event_type} of {stream}): "
+        "{problem}. "
+        "Fix the handler and run it again; events before that position are applied"
+    )
+
+
+class CheckpointMovedError(ProjectionError):
+    """Another runner keeps the same projection. This page was rolled back; reading on is safe."""
+
+    template = (
+        "Projection {projection} was at {expected}, found {found}: another runner is keeping it"
+    )
+
+
+class WaitTimeoutError(EventCoreError):
+    """A read model did not reach a position in time."""
+
+    template = (
+        "{projection} is at position {current}, waited {timeout_seconds} s for {position}. "
+        "Is it running?"
+    )
+
+
+class RetriesExhaustedError(EventCoreError):
+    """A command lost the race for its stream on every attempt. Nothing was written."""
+
+    template = "{command} on {stream} lost its race {attempts} times. Try again later"

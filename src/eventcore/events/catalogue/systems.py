@@ -1,0 +1,34 @@
+"""How the services are doing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from eventcore.events.event import DomainEvent, EventMetadata
+from eventcore.events.fields import Id, Text
+
+
+class HealthCheckMetadata(EventMetadata):
+    """Which instance was asked."""
+
+    instance_id: str | None = None
+    region: str | None = None
+    availability_zone: str | None = None
+
+
+class SystemHealthCheck(
+    DomainEvent,
+    type="system.health.check",
+    category="system",
+    key="service_name",
+    group="system",
+    metadata=HealthCheckMetadata,
+):
+    """A service was asked how it is. ``response_time`` in milliseconds."""
+
+    service_name: Id
+    status: Text
+    response_time: Annotated[float, Field(ge=0)]
+    error_count: Annotated[int, Field(ge=0, lt=2**63)]
