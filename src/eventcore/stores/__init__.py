@@ -1,0 +1,1 @@
+"""Append, read and follow the log: one room a backend."""

@@ -1,0 +1,261 @@
+"""The log in memory: for tests and trials, as strict as any store, gone with the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from eventcore.errors import ConcurrencyConflictError, EventIdReusedError, StoreClosedError
+from eventcore.events.codec import Codec
+from eventcore.events.recorded import Recorded
+from eventcore.stores.following import PullSubscription
+from eventcore.stores.limits import check_append, check_page
+from eventcore.stores.log import (
+    ANY_VERSION,
+    EVERYTHING,
+    AppendResult,
+    LogFilter,
+    Page,
+    StreamAppend,
+    Subscription,
+)
+from eventcore.stores.paging import read_all
+from eventcore.stores.refusals import Refusal
+from eventcore.stores.snapshots import Snapshot
+
+_NAME = "memory log"
+
+_Row = tuple[int, str, int, str, bytes]
+"""Position, stream, version, type, state. Readers get objects of their own, as from any store."""
+
+
+class MemoryLog:
+    """A log in this process's memory.
+
+    Args:
+        codec: Reads the events that this log hands out.
+    """
+
+    def __init__(self, codec: Codec | None = None) -> None:
+        self.codec = codec or Codec()
+        self._lock = threading.Lock()
+        self._committed = threading.Condition()
+        self._rows: list[_Row] = []
+        self._streams: dict[str, list[_Row]] = {}
+        self._by_id: dict[str, _Row] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        self._refusals: dict[str, Refusal] = {}
+        self._signals = 0
+        self._closed = False
+
+    def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
+        """See :meth:`eventcore.stores.log.Log.append`."""
+        check_append(_NAME, appends)
+        with self._lock:
+            self._check_open()
+            repeated = self._find_repeated(appends)
+            if repeated is not None:
+                return repeated
+            self._check_versions(appends)
+            rows = self._place(appends)
+            for event_id, row in rows.items():
+                self._rows.append(row)
+                self._streams.setdefault(row[1], []).append(row)
+                self._by_id[event_id] = row
+        self.notify()
+        placed = rows.values()
+        return AppendResult(
+            tuple([row[0] for row in placed]), tuple([row[2] for row in placed]), repeated=False
+        )
+
+    def _check_versions(self, appends: Sequence[StreamAppend]) -> None:
+        reached: dict[str, int] = {}
+        for stream, expected_version, events in appends:
+            version = reached.get(stream, len(self._streams.get(stream, ())))
+            reached[stream] = version + len(events)
+            if expected_version not in {ANY_VERSION, version}:
+                raise ConcurrencyConflictError(
+                    store=_NAME,
+                    stream=stream,
+                    expected_version=expected_version,
+                    actual_version=version,
+                )
+
+    def _place(self, appends: Sequence[StreamAppend]) -> dict[str, _Row]:
+        position = len(self._rows)
+        placed: dict[str, _Row] = {}
+        reached: dict[str, int] = {}
+        for stream, _, events in appends:
+            version = reached.get(stream, len(self._streams.get(stream, ())))
+            reached[stream] = version + len(events)
+            for encoded in events:
+                present = self._by_id.get(encoded.event_id)
+                if present is not None:
+                    raise EventIdReusedError(
+                        event_id=encoded.event_id, stream=present[1], version=present[2]
+                    )
+                position, version = position + 1, version + 1
+                placed[encoded.event_id] = (position, stream, version, encoded.type, encoded.state)
+        return placed
+
+    def _find_repeated(self, appends: Sequence[StreamAppend]) -> AppendResult | None:
+        found: list[_Row] = []
+        for stream, expected_version, events in appends:
+            for ordinal, encoded in enumerate(events, start=1):
+                row = self._by_id.get(encoded.event_id)
+                if (
+                    row is None
+                    or (row[1], row[3], row[4]) != (stream, encoded.type, encoded.state)
+                    or (expected_version != ANY_VERSION and row[2] != expected_version + ordinal)
+                ):
+                    return None
+                found.append(row)
+        return AppendResult(
+            tuple([row[0] for row in found]), tuple([row[2] for row in found]), repeated=True
+        )
+
+    def read_stream(  # noqa: PLR0913 - the contract's signature
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        until_time: str | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Recorded[Any]]:
+        """See :meth:`eventcore.stores.log.Log.read_stream`."""
+        with self._lock:
+            self._check_open()
+            rows = self._streams.get(stream, [])
+            low, high = max(after, 0), len(rows) if until is None else min(max(until, 0), len(rows))
+            if until_time is not None:
+                high = min(high, self._version_at(rows, until_time))
+            size = max(high - low, 0)
+            size = size if limit is None else min(max(limit, 0), size)
+            found = rows[high - size : high][::-1] if backwards else rows[low : low + size]
+        return iter(self._recorded(found))
+
+    def _version_at(self, rows: Sequence[_Row], until_time: str) -> int:
+        # A prefix: the state that was true then, even where a clock stepped back.
+        events = (Recorded[Any](*row, self.codec) for row in rows)
+        later = (event.version for event in events if event.timestamp_text > until_time)
+        return next(later, len(rows) + 1) - 1
+
+    def stream_version(self, stream: str) -> int:
+        """See :meth:`eventcore.stores.log.Log.stream_version`."""
+        with self._lock:
+            self._check_open()
+            return len(self._streams.get(stream, ()))
+
+    def stream_versions(self, streams: Sequence[str]) -> Mapping[str, int]:
+        """See :meth:`eventcore.stores.log.Log.stream_versions`."""
+        with self._lock:
+            self._check_open()
+            return {stream: len(self._streams.get(stream, ())) for stream in streams}
+
+    def read_page(self, after: int, limit: int, where: LogFilter = EVERYTHING) -> Page:
+        """See :meth:`eventcore.stores.log.Log.read_page`."""
+        check_page(_NAME, limit)
+        after = max(after, 0)
+        with self._lock:
+            self._check_open()
+            if where.types is None and where.categories is None:
+                rows = self._rows[after : after + limit]
+                return Page(self._recorded(rows), after + len(rows))
+            head = len(self._rows)
+        found: list[Recorded[Any]] = []
+        # Without the lock, so that a long search stops nobody: rows below the head never change.
+        for position in range(after, head):
+            event = Recorded[Any](*self._rows[position], self.codec)
+            if where.matches(event):
+                found.append(event)
+                if len(found) == limit:
+                    return Page(found, event.position)
+        return Page(found, max(after, head))
+
+    def read(
+        self, after: int = 0, *, until: int | None = None, where: LogFilter = EVERYTHING
+    ) -> Iterator[Recorded[Any]]:
+        """See :meth:`eventcore.stores.log.Log.read`."""
+        return read_all(self, after, until, where)
+
+    def head(self) -> int:
+        """See :meth:`eventcore.stores.log.Log.head`."""
+        with self._lock:
+            self._check_open()
+            return len(self._rows)
+
+    def locate(self, event_ids: Sequence[str]) -> Mapping[str, Recorded[Any]]:
+        """See :meth:`eventcore.stores.log.Log.locate`."""
+        with self._lock:
+            self._check_open()
+            found = {id_: self._by_id[id_] for id_ in event_ids if id_ in self._by_id}
+        return {id_: Recorded(*row, self.codec) for id_, row in found.items()}
+
+    def subscribe(self, after: int = 0, where: LogFilter = EVERYTHING) -> Subscription:
+        """See :meth:`eventcore.stores.log.Log.subscribe`."""
+        with self._lock:
+            self._check_open()
+        return PullSubscription(self, self, after, where)
+
+    def load_snapshot(self, stream: str) -> Snapshot | None:
+        """See :meth:`eventcore.stores.snapshots.SnapshotStore.load_snapshot`."""
+        with self._lock:
+            self._check_open()
+            return self._snapshots.get(stream)
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See :meth:`eventcore.stores.snapshots.SnapshotStore.save_snapshot`."""
+        with self._lock:
+            self._check_open()
+            present = self._snapshots.get(snapshot.stream)
+            if (
+                present is None
+                or present.version < snapshot.version
+                or present.fingerprint != snapshot.fingerprint
+            ):
+                self._snapshots[snapshot.stream] = snapshot
+
+    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[str, Refusal]:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.find_refusals`."""
+        with self._lock:
+            self._check_open()
+            return {id_: self._refusals[id_] for id_ in event_ids if id_ in self._refusals}
+
+    def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.remember_refusals`."""
+        with self._lock:
+            self._check_open()
+            self._refusals.update((refusal.event_id, refusal) for refusal in refusals)
+
+    def token(self) -> int:
+        """A mark of now; see :class:`eventcore.stores.following.CommitSignal`."""
+        with self._committed:
+            return self._signals
+
+    def wait(self, token: int, timeout_seconds: float) -> bool:
+        """Sleep until something was committed since ``token``."""
+        with self._committed:
+            return self._committed.wait_for(lambda: self._signals != token, timeout_seconds)
+
+    def notify(self) -> None:
+        """Wake everybody who waits."""
+        with self._committed:
+            self._signals += 1
+            self._committed.notify_all()
+
+    def close(self) -> None:
+        """See :meth:`eventcore.stores.log.Log.close`."""
+        with self._lock:
+            self._closed = True
+        self.notify()
+
+    def _recorded(self, rows: Sequence[_Row]) -> list[Recorded[Any]]:
+        codec = self.codec
+        return [Recorded(*row, codec) for row in rows]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(store=_NAME)

@@ -1,0 +1,38 @@
+"""Refusals: events a rule refused, remembered so that a repeated import decides the same.
+
+A rule judges an event by the state its stream has at that moment. Without this memory a second run
+of the same file could accept what the first refused, only because later lines had been applied
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+
+class Refusal(NamedTuple):
+    """An event that was refused.
+
+    Attributes:
+        event_id: Canonical text of its id.
+        digest: Of its content: the same id with another content is judged afresh.
+        reason: Stable code.
+        message: For a person.
+    """
+
+    event_id: str
+    digest: str
+    reason: str
+    message: str
+
+
+@runtime_checkable
+class RefusalStore(Protocol):
+    """Remembers refusals beside a log."""
+
+    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[str, Refusal]:
+        """Those of the ids that were refused before."""
+
+    def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """Keep these; a newer refusal of the same id replaces the older."""

@@ -1,0 +1,396 @@
+"""The log in one SQLite file: the embedded default.
+
+Positions are row ids: SQLite has one writer at a time, so the order of commits is the order of
+positions and a reader's snapshot can have no hole.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from eventcore.errors import (
+    ConcurrencyConflictError,
+    EventIdReusedError,
+    SchemaMismatchError,
+    StoreError,
+)
+from eventcore.events.codec import Codec
+from eventcore.events.limits import READ_PAGE_EVENTS
+from eventcore.events.recorded import Recorded
+from eventcore.stores.following import PullSubscription
+from eventcore.stores.limits import PLACE_MAX, check_append, check_page, is_storable
+from eventcore.stores.log import (
+    ANY_VERSION,
+    EVERYTHING,
+    AppendResult,
+    LogFilter,
+    Page,
+    StreamAppend,
+    StreamRow,
+    Subscription,
+)
+from eventcore.stores.paging import read_all
+from eventcore.stores.refusals import Refusal
+from eventcore.stores.snapshots import Snapshot
+from eventcore.stores.sqlite.connections import (
+    BUSY_TIMEOUT_SECONDS,
+    SQLiteConnections,
+    Synchronous,
+)
+from eventcore.stores.sqlite.wakeup import CommitWatch
+from eventcore.stores.statements import load_statements
+
+_SCHEMA = load_statements("eventcore.stores.sqlite", "sql/schema.sql")
+_SQL = load_statements("eventcore.stores.sqlite", "sql/log.sql")
+_Row = tuple[int, str, int, str, bytes]
+_COLUMNS: Final = ["position", "stream", "version", "type", "event_id", "state"]
+_GUARDS: Final = frozenset(
+    name.replace("create_", "eventcore_", 1) for name in _SCHEMA if "_refuses_" in name
+)
+
+"""Position, stream, version, type, state."""
+
+
+class SQLiteLog:
+    """A log in a SQLite file, shared by any number of threads and processes of one machine.
+
+    The file itself refuses to change or remove an event: ``UPDATE``, ``DELETE`` and ``INSERT OR
+    REPLACE`` fail for every program that opens it. SQLite cannot refuse ``DROP TABLE``, nor that
+    somebody drops the triggers first: whoever may write the file can destroy it. A log whose
+    triggers are gone is not opened.
+
+    Not to be used across a ``fork``: open it again in the child.
+
+    Args:
+        path: The file.
+        codec: Reads the events that this log hands out.
+        synchronous: See :class:`~eventcore.stores.sqlite.connections.SQLiteConnections`.
+        create: Create the file and missing tables. Existing ones are never changed.
+        busy_timeout_seconds: How long a write waits for another process to finish its own.
+
+    Raises:
+        ConfigurationError: The file is no SQLite database, or SQLite is too old.
+        SchemaMismatchError: The log's table is absent (with ``create=False``), has other columns,
+            or lacks the triggers that keep it immutable.
+        StoreUnavailableError: The file or its folder is missing or may not be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        codec: Codec | None = None,
+        *,
+        synchronous: Synchronous = "FULL",
+        create: bool = True,
+        busy_timeout_seconds: float = BUSY_TIMEOUT_SECONDS,
+    ) -> None:
+        self.codec = codec or Codec()
+        self.connections = SQLiteConnections(
+            path,
+            synchronous=synchronous,
+            create=create,
+            busy_timeout_seconds=busy_timeout_seconds,
+        )
+        self._name = self.connections.name
+        try:
+            self._prepare_tables(create=create)
+            self.watch = CommitWatch(self.connections.path)
+        except BaseException:
+            self.connections.close()
+            raise
+
+    def _prepare_tables(self, *, create: bool) -> None:
+        with self.connections.reading() as connection:
+            columns = _columns(connection)
+        if not columns and create:
+            with self.connections.writing() as connection:
+                for statement in _SCHEMA.values():
+                    connection.execute(statement)
+                columns = _columns(connection)
+        if columns != _COLUMNS:
+            self._refuse_table(
+                f"the columns {', '.join(columns)}" if columns else "not been created",
+                ", ".join(_COLUMNS),
+            )
+        with self.connections.reading() as connection:
+            present = {row[0] for row in connection.execute(_SQL["select_log_triggers"])}
+        if missing := sorted(_GUARDS - present):
+            self._refuse_table(f"no trigger {', '.join(missing)}", "it, to keep events immutable")
+
+    def _refuse_table(self, found: str, expected: str) -> NoReturn:
+        raise SchemaMismatchError(
+            table="eventcore_log",
+            database=self._name,
+            found=found,
+            expected=expected,
+            action="Name another file, or open it without create=no if it is new",
+        )
+
+    def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
+        """See :meth:`eventcore.stores.log.Log.append`."""
+        count = check_append(self._name, appends)
+        try:
+            with self.connections.writing() as connection:
+                rows = self._rows(connection, appends)
+                if len(rows) == 1:
+                    last = connection.execute(_SQL["insert_event"], rows[0]).lastrowid
+                else:
+                    connection.executemany(_SQL["insert_event"], rows)
+                    last = connection.execute(_SQL["last_position_written"]).fetchone()[0]
+        except (ConcurrencyConflictError, sqlite3.IntegrityError) as error:
+            # Either the stream moved or an id is taken: both also happen when this very append was
+            # stored before and its answer got lost.
+            repeated = self._find_repeated(appends)
+            if repeated is None:
+                self._raise_conflict(appends, error)
+            return repeated
+        assert last is not None
+        self.watch.notify()
+        return AppendResult(
+            tuple(range(last - count + 1, last + 1)),
+            tuple([row[1] for row in rows]),
+            repeated=False,
+        )
+
+    def _rows(
+        self, connection: sqlite3.Connection, appends: Sequence[StreamAppend]
+    ) -> list[tuple[str, int, str, str, bytes]]:
+        rows: list[tuple[str, int, str, str, bytes]] = []
+        reached = _versions(connection, [append.stream for append in appends])
+        for stream, expected_version, events in appends:
+            version = reached[stream]
+            if expected_version not in {ANY_VERSION, version}:
+                raise ConcurrencyConflictError(
+                    store=self._name,
+                    stream=stream,
+                    expected_version=expected_version,
+                    actual_version=version,
+                )
+            for event in events:
+                version += 1
+                rows.append((stream, version, event.type, event.event_id, event.state))
+            reached[stream] = version
+        return rows
+
+    def _find_repeated(self, appends: Sequence[StreamAppend]) -> AppendResult | None:
+        present = self.locate([event.event_id for append in appends for event in append.events])
+        found: list[Recorded[Any]] = []
+        for stream, expected_version, events in appends:
+            for ordinal, encoded in enumerate(events, start=1):
+                event = present.get(encoded.event_id)
+                if (
+                    event is None
+                    or event.stream != stream
+                    or event.state != encoded.state
+                    or event.type != encoded.type
+                    or (
+                        expected_version != ANY_VERSION
+                        and event.version != expected_version + ordinal
+                    )
+                ):
+                    return None
+                found.append(event)
+        return AppendResult(
+            tuple([event.position for event in found]),
+            tuple([event.version for event in found]),
+            repeated=True,
+        )
+
+    def _raise_conflict(
+        self,
+        appends: Sequence[StreamAppend],
+        error: ConcurrencyConflictError | sqlite3.IntegrityError,
+    ) -> NoReturn:
+        if isinstance(error, ConcurrencyConflictError):
+            raise error
+        ids = [event.event_id for append in appends for event in append.events]
+        present = self.locate(ids)
+        taken = next((id_ for id_ in ids if id_ in present), None)
+        if taken is None:
+            raise StoreError(store=self._name, problem=f"refused the append: {error}") from error
+        event = present[taken]
+        raise EventIdReusedError(
+            event_id=taken, stream=event.stream, version=event.version
+        ) from error
+
+    def read_stream(  # noqa: PLR0913 - the contract's signature
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        until: int | None = None,
+        until_time: str | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[Recorded[Any]]:
+        """See :meth:`eventcore.stores.log.Log.read_stream`."""
+        if not is_storable(stream):
+            return
+        if until_time is not None:
+            until = self._version_at(stream, until_time, until)
+        codec = self.codec
+        for rows in self._stream_rows(stream, after, until, backwards=backwards, limit=limit):
+            for row in rows:
+                yield Recorded(*row, codec)
+
+    def read_stream_rows(
+        self, stream: str, *, after: int = 0, until: int | None = None
+    ) -> Iterator[list[StreamRow]]:
+        """See :meth:`eventcore.stores.log.RowReader.read_stream_rows`."""
+        if not is_storable(stream):
+            return
+        low, high = min(after, PLACE_MAX), PLACE_MAX if until is None else min(until, PLACE_MAX)
+        rows: list[StreamRow] | None = None
+        while rows is None or len(rows) == READ_PAGE_EVENTS:
+            with self.connections.reading() as connection:
+                rows = connection.execute(
+                    _SQL["select_stream_rows"], (stream, low, high, READ_PAGE_EVENTS)
+                ).fetchall()
+            if rows:
+                yield rows
+                low = rows[-1][1]
+
+    def _stream_rows(
+        self, stream: str, after: int, until: int | None, *, backwards: bool, limit: int | None
+    ) -> Iterator[list[_Row]]:
+        sql = _SQL["select_stream_backwards" if backwards else "select_stream_forwards"]
+        low, high = min(after, PLACE_MAX), PLACE_MAX if until is None else min(until, PLACE_MAX)
+        remaining = PLACE_MAX if limit is None else limit
+        while remaining > 0:
+            size = min(remaining, READ_PAGE_EVENTS)
+            with self.connections.reading() as connection:
+                rows: list[_Row] = connection.execute(sql, (stream, low, high, size)).fetchall()
+            if rows:
+                yield rows
+            if len(rows) < size:
+                return
+            remaining -= size
+            if backwards:
+                high = rows[-1][2] - 1
+            else:
+                low = rows[-1][2]
+
+    def _version_at(self, stream: str, until_time: str, until: int | None) -> int:
+        # A prefix: the state that was true then, even where a clock stepped back.
+        version = 0
+        for event in self.read_stream(stream, until=until):
+            if event.timestamp_text > until_time:
+                break
+            version = event.version
+        return version
+
+    def stream_version(self, stream: str) -> int:
+        """See :meth:`eventcore.stores.log.Log.stream_version`."""
+        with self.connections.reading() as connection:
+            return _stream_version(connection, stream) if is_storable(stream) else 0
+
+    def stream_versions(self, streams: Sequence[str]) -> Mapping[str, int]:
+        """See :meth:`eventcore.stores.log.Log.stream_versions`."""
+        with self.connections.reading() as connection:
+            rows = connection.execute(
+                _SQL["select_stream_versions"], (_json_array(streams),)
+            ).fetchall()
+        return dict.fromkeys(streams, 0) | {stream: version or 0 for stream, version in rows}
+
+    def read_page(self, after: int, limit: int, where: LogFilter = EVERYTHING) -> Page:
+        """See :meth:`eventcore.stores.log.Log.read_page`."""
+        check_page(self._name, limit)
+        after, limit, codec = min(max(after, 0), PLACE_MAX), min(limit, PLACE_MAX), self.codec
+        rows: list[_Row]
+        if where.types is None and where.categories is None:
+            with self.connections.reading() as connection:
+                rows = connection.execute(_SQL["select_page"], (after, limit)).fetchall()
+            return Page([Recorded(*row, codec) for row in rows], rows[-1][0] if rows else after)
+        with self.connections.reading() as connection:
+            # The head is read first: what is committed in between lies above it, for the next page.
+            head = connection.execute(_SQL["select_head"]).fetchone()[0] or 0
+            rows = connection.execute(
+                _SQL["select_page_where"],
+                (after, limit, head, _json_names(where.types), _json_names(where.categories)),
+            ).fetchall()
+        end = rows[-1][0] if len(rows) == limit else max(after, head)
+        return Page([Recorded(*row, codec) for row in rows], end)
+
+    def read(
+        self, after: int = 0, *, until: int | None = None, where: LogFilter = EVERYTHING
+    ) -> Iterator[Recorded[Any]]:
+        """See :meth:`eventcore.stores.log.Log.read`."""
+        return read_all(self, after, until, where)
+
+    def head(self) -> int:
+        """See :meth:`eventcore.stores.log.Log.head`."""
+        with self.connections.reading() as connection:
+            return int(connection.execute(_SQL["select_head"]).fetchone()[0] or 0)
+
+    def locate(self, event_ids: Sequence[str]) -> Mapping[str, Recorded[Any]]:
+        """See :meth:`eventcore.stores.log.Log.locate`."""
+        with self.connections.reading() as connection:
+            rows: list[tuple[int, str, int, str, bytes, str]] = connection.execute(
+                _SQL["select_by_event_ids"], (_json_array(event_ids),)
+            ).fetchall()
+        return {row[5]: Recorded(*row[:5], self.codec) for row in rows}
+
+    def subscribe(self, after: int = 0, where: LogFilter = EVERYTHING) -> Subscription:
+        """See :meth:`eventcore.stores.log.Log.subscribe`."""
+        self.head()  # refuses a closed log here rather than in the consumer's loop
+        return PullSubscription(self, self.watch, after, where)
+
+    def load_snapshot(self, stream: str) -> Snapshot | None:
+        """See :meth:`eventcore.stores.snapshots.SnapshotStore.load_snapshot`."""
+        with self.connections.reading() as connection:
+            row = connection.execute(_SQL["select_snapshot"], (stream,)).fetchone()
+        return Snapshot(*row) if row else None
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """See :meth:`eventcore.stores.snapshots.SnapshotStore.save_snapshot`."""
+        with self.connections.writing() as connection:
+            connection.execute(_SQL["upsert_snapshot"], snapshot)
+
+    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[str, Refusal]:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.find_refusals`."""
+        with self.connections.reading() as connection:
+            rows = connection.execute(_SQL["select_refusals"], (_json_array(event_ids),)).fetchall()
+        return {row[0]: Refusal(*row) for row in rows}
+
+    def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.remember_refusals`."""
+        if not refusals:
+            return  # no transaction, no flush
+        with self.connections.writing() as connection:
+            connection.executemany(_SQL["upsert_refusal"], refusals)
+
+    def close(self) -> None:
+        """See :meth:`eventcore.stores.log.Log.close`."""
+        self.connections.close()
+        self.watch.close()
+
+
+def _columns(connection: sqlite3.Connection) -> list[str]:
+    return [row[1] for row in connection.execute("PRAGMA table_info(eventcore_log)")]
+
+
+def _versions(connection: sqlite3.Connection, streams: Sequence[str]) -> dict[str, int]:
+    """The last version of each stream: one statement, however many there are."""
+    if len(streams) == 1:
+        return {streams[0]: _stream_version(connection, streams[0])}
+    rows = connection.execute(_SQL["select_stream_versions"], (_json_array(set(streams)),))
+    return {stream: version or 0 for stream, version in rows}
+
+
+def _stream_version(connection: sqlite3.Connection, stream: str) -> int:
+    row = connection.execute(_SQL["select_stream_version"], (stream,)).fetchone()
+    return row[0] if row else 0
+
+
+def _json_names(names: frozenset[str] | None) -> str | None:
+    return None if names is None else _json_array(sorted(names))
+
+
+def _json_array(names: Iterable[str]) -> str:
+    # What no name can be is not sent: half a surrogate pair has no UTF-8 form.
+    return orjson.dumps([name for name in names if is_storable(name)]).decode()

@@ -1,0 +1,77 @@
+"""What a store may keep beside the log: snapshots of aggregates, and refusals of imports."""
+# ruff: noqa: D102 - the name of a case is its sentence, its numbers are the example
+
+from __future__ import annotations
+
+from eventcore.stores.refusals import Refusal, RefusalStore
+from eventcore.stores.snapshots import Snapshot, SnapshotStore
+from eventcore.testing.log_cases import LogCases, skip
+
+
+class MemoryCases(LogCases):
+    """Cases of :class:`SnapshotStore` and :class:`RefusalStore`; a log need not be either."""
+
+    def test_a_stream_without_a_snapshot_has_none(self) -> None:
+        assert self._snapshots().load_snapshot("order-1") is None
+
+    def test_the_newest_snapshot_of_a_stream_is_kept(self) -> None:
+        store = self._snapshots()
+        store.save_snapshot(Snapshot("order-1", 5, "fold", b'{"v":5}'))
+        store.save_snapshot(Snapshot("order-1", 10, "fold", b'{"v":10}'))
+        store.save_snapshot(Snapshot("order-2", 1, "fold", b'{"v":1}'))
+
+        assert store.load_snapshot("order-1") == Snapshot("order-1", 10, "fold", b'{"v":10}')
+        assert store.load_snapshot("order-2") == Snapshot("order-2", 1, "fold", b'{"v":1}')
+
+    def test_an_older_snapshot_does_not_replace_a_newer_one(self) -> None:
+        store = self._snapshots()
+        store.save_snapshot(Snapshot("order-1", 10, "fold", b"new"))
+
+        store.save_snapshot(Snapshot("order-1", 9, "fold", b"old"))
+        store.save_snapshot(Snapshot("order-1", 10, "fold", b"same version"))
+
+        assert store.load_snapshot("order-1") == Snapshot("order-1", 10, "fold", b"new")
+
+    def test_a_snapshot_of_another_fold_replaces_any(self) -> None:
+        store = self._snapshots()
+        store.save_snapshot(Snapshot("order-1", 10, "fold", b"old fold"))
+
+        store.save_snapshot(Snapshot("order-1", 7, "fold 2", b"new fold"))
+
+        assert store.load_snapshot("order-1") == Snapshot("order-1", 7, "fold 2", b"new fold")
+
+    def test_a_snapshot_is_no_event(self) -> None:
+        self._snapshots().save_snapshot(Snapshot("order-1", 1, "fold", b"{}"))
+
+        assert self.log.head() == 0
+        assert self.log.stream_version("order-1") == 0
+
+    def test_refusals_are_found_by_event_id(self) -> None:
+        store = self._refusals()
+        first = Refusal("id-1", "digest", "not-found", "no such order")
+        store.remember_refusals([first, Refusal("id-2", "digest", "email-taken", "taken")])
+        store.remember_refusals([])
+
+        assert dict(store.find_refusals(["id-1", "id-3"])) == {"id-1": first}
+        assert dict(store.find_refusals([])) == {}
+
+    def test_a_newer_refusal_of_an_id_replaces_the_older(self) -> None:
+        store = self._refusals()
+        newer = Refusal("id-1", "digest 2", "email-taken", "taken")
+        store.remember_refusals([Refusal("id-1", "digest 1", "not-found", "no such order")])
+
+        store.remember_refusals([newer])
+
+        assert dict(store.find_refusals(["id-1"])) == {"id-1": newer}
+
+    def _snapshots(self) -> SnapshotStore:
+        log = self.log
+        if not isinstance(log, SnapshotStore):
+            skip("the store keeps no snapshots")
+        return log
+
+    def _refusals(self) -> RefusalStore:
+        log = self.log
+        if not isinstance(log, RefusalStore):
+            skip("the store keeps no refusals")
+        return log

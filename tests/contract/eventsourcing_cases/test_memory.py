@@ -1,0 +1,316 @@
+"""The cases shipped in ``eventsourcing.tests``, and what they do not check, on the memory store."""
+
+# mypy: disable-error-code="explicit-override"
+
+from __future__ import annotations
+
+import threading
+from typing import ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from eventsourcing import popo
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    InfrastructureFactoryError,
+    IntegrityError,
+    StoredEvent,
+    Tracking,
+    TrackingRecorder,
+    WaitInterruptedError,
+)
+from eventsourcing.projection import ProjectionRunner
+from eventsourcing.tests.application import (
+    ApplicationTestCase,
+    ExampleApplicationTestCase,
+)
+from eventsourcing.tests.persistence import (
+    AggregateRecorderTestCase,
+    ApplicationRecorderTestCase,
+    InfrastructureFactoryTestCase,
+    NonInterleavingNotificationIDsBaseCase,
+    ProcessRecorderTestCase,
+    TrackingRecorderTestCase,
+)
+from eventsourcing.tests.projection import (
+    AggregateEventCountersProjection,
+    AggregateEventCountersProjectionTestCase,
+    EventCountersView,
+    EventCountersViewTestCase,
+    EventSourcedProjectionTestCase,
+)
+from eventsourcing.utils import Environment
+
+from eventcore.stores import memory
+from eventcore.stores.memory.persistence import (
+    MemoryAggregateRecorder,
+    MemoryApplicationRecorder,
+    MemoryFactory,
+    MemoryProcessRecorder,
+    MemoryTrackingRecorder,
+)
+
+MODULE = "eventcore.stores.memory"
+
+
+class CountersWrittenForPopo(popo.POPOTrackingRecorder, EventCountersView):
+    """A view as somebody wrote it who knows only the base library."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._created = 0
+        self._subsequent = 0
+
+    def get_created_event_counter(self) -> int:
+        return self._created
+
+    def get_subsequent_event_counter(self) -> int:
+        return self._subsequent
+
+    def incr_created_event_counter(self, tracking: Tracking) -> None:
+        with self._database_lock:
+            self._assert_tracking_uniqueness(tracking)
+            self._insert_tracking(tracking)
+            self._created += 1
+
+    def incr_subsequent_event_counter(self, tracking: Tracking) -> None:
+        with self._database_lock:
+            self._assert_tracking_uniqueness(tracking)
+            self._insert_tracking(tracking)
+            self._subsequent += 1
+
+
+class MemoryTrackingSubclass(MemoryTrackingRecorder):
+    """Named by topic in the factory cases."""
+
+
+class TestAggregateRecorder(AggregateRecorderTestCase):
+    def create_recorder(self):
+        return MemoryAggregateRecorder()
+
+
+class TestApplicationRecorder(ApplicationRecorderTestCase):
+    def create_recorder(self):
+        return MemoryApplicationRecorder()
+
+    def test_insert_subscribe(self):
+        self.optional_test_insert_subscribe()
+
+
+class TestTextApplicationRecorder(TestApplicationRecorder):
+    def new_originator_id(self):
+        return f"order-{uuid4()}"
+
+
+class TestTrackingRecorder(TrackingRecorderTestCase):
+    def create_recorder(self):
+        return MemoryTrackingRecorder()
+
+
+class TestProcessRecorder(ProcessRecorderTestCase):
+    def create_recorder(self):
+        return MemoryProcessRecorder()
+
+
+class TestNonInterleaving(NonInterleavingNotificationIDsBaseCase):
+    def create_recorder(self):
+        return MemoryApplicationRecorder()
+
+
+class TestFactory(InfrastructureFactoryTestCase[MemoryFactory]):
+    def setUp(self):
+        self.env = Environment("TestCase", {"PERSISTENCE_MODULE": MODULE})
+        super().setUp()
+
+    def expected_factory_class(self):
+        return MemoryFactory
+
+    def expected_aggregate_recorder_class(self):
+        return MemoryAggregateRecorder
+
+    def expected_application_recorder_class(self):
+        return MemoryApplicationRecorder
+
+    def expected_tracking_recorder_class(self):
+        return MemoryTrackingRecorder
+
+    def tracking_recorder_subclass(self):
+        return MemoryTrackingSubclass
+
+    def expected_process_recorder_class(self):
+        return MemoryProcessRecorder
+
+
+class _OnMemory:
+    expected_factory_topic = "eventcore.stores.memory.persistence:MemoryFactory"
+
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch):
+        monkeypatch.setenv("PERSISTENCE_MODULE", MODULE)
+
+
+class TestExampleApplication(_OnMemory, ExampleApplicationTestCase):
+    pass
+
+
+class TestApplication(_OnMemory, ApplicationTestCase):
+    # Asserts on a run without the setting, and so on the base library's own default.
+    def test_resolve_persistence_topics(self):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("PERSISTENCE_MODULE")
+            super().test_resolve_persistence_topics()
+
+    # It looks for the warning of a deprecated name.
+    @pytest.mark.filterwarnings("always:'log' is deprecated:DeprecationWarning")
+    def test_application_log(self):
+        super().test_application_log()
+
+
+class TestCountersView(EventCountersViewTestCase):
+    def construct_event_counters_view(self):
+        factory = InfrastructureFactory.construct({"PERSISTENCE_MODULE": MODULE})
+        return factory.tracking_recorder(CountersWrittenForPopo)
+
+
+class TestCountersProjection(AggregateEventCountersProjectionTestCase):
+    view_class = CountersWrittenForPopo
+    env: ClassVar = {"PERSISTENCE_MODULE": MODULE}
+
+
+class TestEventSourcedProjection(EventSourcedProjectionTestCase):
+    env: ClassVar = {"PERSISTENCE_MODULE": MODULE}
+
+
+del (
+    AggregateRecorderTestCase,
+    ApplicationRecorderTestCase,
+    TrackingRecorderTestCase,
+    ProcessRecorderTestCase,
+    NonInterleavingNotificationIDsBaseCase,
+    InfrastructureFactoryTestCase,
+    ExampleApplicationTestCase,
+    ApplicationTestCase,
+    EventCountersViewTestCase,
+    AggregateEventCountersProjectionTestCase,
+    EventSourcedProjectionTestCase,
+)
+
+
+def stored(version: int, topic: str = "counted", originator_id: UUID | str = "counter-1"):
+    return StoredEvent(originator_id, version, topic, b"{}")
+
+
+def test_the_module_holds_exactly_one_factory_class():
+    factories = [value for value in vars(memory).values() if isinstance(value, type)]
+
+    assert factories == [MemoryFactory]
+
+
+def test_a_class_that_is_no_tracking_recorder_is_refused():
+    factory = MemoryFactory({})
+
+    with pytest.raises(InfrastructureFactoryError, match="builtins:dict is not a subclass of"):
+        factory.tracking_recorder(dict)  # type: ignore[arg-type]  # the very mistake
+
+
+def test_a_view_written_for_popo_is_woken_not_asleep_when_its_position_is_recorded():
+    view = MemoryFactory({}).tracking_recorder(CountersWrittenForPopo)
+    assert isinstance(view, CountersWrittenForPopo)
+    seen: list[int] = []
+    asked = threading.Event()
+
+    def max_tracking_id(_application_name: str) -> int | None:
+        asked.set()
+        return CountersWrittenForPopo.max_tracking_id(view, "upstream")
+
+    view.max_tracking_id = max_tracking_id  # type: ignore[method-assign,assignment]  # to know it has looked
+
+    def reader() -> None:
+        view.wait("upstream", 1, timeout=60)
+        seen.append(view.get_created_event_counter())
+
+    thread = threading.Thread(target=reader)
+    thread.start()
+    asked.wait(10)
+    view.incr_created_event_counter(Tracking("upstream", 1))
+    thread.join(10)
+
+    assert seen == [1]
+
+
+def test_a_wait_ends_when_its_interrupt_is_set_meanwhile():
+    recorder: TrackingRecorder = MemoryTrackingRecorder()
+    interrupt = threading.Event()
+    threading.Timer(0.05, interrupt.set).start()
+
+    with pytest.raises(WaitInterruptedError):
+        recorder.wait("upstream", 1, timeout=60, interrupt=interrupt)
+
+
+def test_a_subscription_gives_every_event_of_four_writers_in_order():
+    recorder = MemoryApplicationRecorder()
+
+    def write(name: str) -> None:
+        for version in range(250):
+            recorder.insert_events([stored(version, originator_id=name)])
+
+    threads = [threading.Thread(target=write, args=(f"counter-{n}",)) for n in range(4)]
+    with recorder.subscribe() as subscription:
+        for thread in threads:
+            thread.start()
+        ids = [next(subscription).id for _ in range(1000)]
+    for thread in threads:
+        thread.join()
+
+    assert ids == list(range(1, 1001))
+
+
+def test_a_subscription_blocked_in_another_thread_ends_when_it_is_stopped():
+    recorder = MemoryApplicationRecorder()
+    subscription = recorder.subscribe()
+    ended: list[list[int]] = []
+    thread = threading.Thread(target=lambda: ended.append([n.id for n in subscription]))
+    thread.start()
+
+    subscription.stop()
+    thread.join(10)
+
+    assert ended == [[]]
+
+
+def test_a_filtered_subscription_goes_on_after_events_it_does_not_want():
+    recorder = MemoryApplicationRecorder()
+    recorder.insert_events([stored(1, "other"), stored(2, "wanted"), stored(3, "other")])
+
+    with recorder.subscribe(topics=["wanted"]) as subscription:
+        first = next(subscription).id
+        recorder.insert_events([stored(4, "other"), stored(5, "wanted")])
+        second = next(subscription).id
+
+    assert (first, second) == (2, 5)
+
+
+def test_a_refused_insert_changes_nothing():
+    recorder = MemoryApplicationRecorder()
+    recorder.insert_events([stored(1)])
+
+    with pytest.raises(IntegrityError):
+        recorder.insert_events([stored(2), stored(1)])
+
+    assert [event.originator_version for event in recorder.select_events("counter-1")] == [1]
+    assert recorder.max_notification_id() == 1
+
+
+def test_an_unmodified_application_and_projection_run_on_it():
+    with ProjectionRunner(
+        application_class=Application[UUID],
+        projection_class=AggregateEventCountersProjection,
+        view_class=CountersWrittenForPopo,
+        env={"PERSISTENCE_MODULE": MODULE},
+    ) as runner:
+        recordings = runner.app.save(Aggregate())
+        runner.wait(recordings[-1].notification.id, timeout=10)
+
+        assert runner.projection.view.get_created_event_counter() == 1
