@@ -1,0 +1,77 @@
+"""The state of an aggregate as JSON, and copies of it that share only what cannot change."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import decimal
+import enum
+import uuid
+from typing import Any, Final, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
+
+from eventcore.events.event import PayloadModel
+
+T = TypeVar("T")
+
+_IMMUTABLE: Final = (
+    str,
+    int,  # and bool
+    float,
+    bytes,
+    type(None),
+    decimal.Decimal,
+    dt.date,  # and datetime
+    uuid.UUID,
+    enum.Enum,
+    PayloadModel,
+)
+
+_adapters: dict[type, TypeAdapter[Any]] = {}
+
+
+def to_json(aggregate: Any) -> bytes:
+    """Write the fields of a dataclass, but not what is pending.
+
+    Raises:
+        TypeError: A field has no JSON form.
+    """
+    try:
+        return _adapter(type(aggregate)).dump_json(aggregate, exclude={"pending"})
+    except PydanticSerializationError as error:
+        msg = f"the state of {type(aggregate).__name__} has no JSON form"
+        raise TypeError(msg) from error
+
+
+def from_json(cls: type[T], state: bytes) -> T:
+    """Read what :func:`to_json` wrote.
+
+    Raises:
+        ValueError: It is not a state of that class.
+    """
+    adapter: TypeAdapter[T] = _adapter(cls)
+    return adapter.validate_json(state)
+
+
+def copied(value: Any) -> Any:
+    """A copy that can be changed without changing the original; immutable parts are shared."""
+    if isinstance(value, _IMMUTABLE):
+        return value
+    kind = type(value)
+    if kind is dict:
+        return {key: copied(item) for key, item in value.items()}
+    if kind is list:
+        return [copied(item) for item in value]
+    if isinstance(value, tuple) and all(isinstance(item, _IMMUTABLE) for item in value):
+        return value
+    return copy.deepcopy(value)
+
+
+def _adapter(cls: type) -> TypeAdapter[Any]:
+    adapter = _adapters.get(cls)
+    if adapter is None:
+        # Made on first use: its annotations may name classes defined later in the module.
+        adapter = _adapters[cls] = TypeAdapter(cls)
+    return adapter

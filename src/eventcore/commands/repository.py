@@ -1,0 +1,255 @@
+"""Repository: aggregates as they are, or were: a cache or a snapshot, and always the log's tail.
+
+A cache or a snapshot saves work and decides nothing: each is checked against the stored event that
+it ends with, and everything after that is read from the log every time.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import chain, islice
+from typing import Any, Final, NamedTuple, TypeVar
+
+from eventcore.aggregates.aggregate import Aggregate
+from eventcore.errors import (
+    AggregateNotFoundError,
+    ConfigurationError,
+    StoreError,
+    VersionNotFoundError,
+)
+from eventcore.events.limits import READ_PAGE_EVENTS
+from eventcore.events.recorded import Recorded
+from eventcore.events.times import to_text
+from eventcore.stores.log import Log, RowReader, StreamRow
+from eventcore.stores.snapshots import Snapshot, SnapshotStore
+
+CACHED_AGGREGATES_MAX: Final = 1_000
+"""Aggregates kept in memory, the least recently used dropped first."""
+
+_logger = logging.getLogger(__name__)
+
+A = TypeVar("A", bound=Aggregate)
+
+
+class _Baseline(NamedTuple):
+    """A state to start from: never handed out itself, never changed.
+
+    Attributes:
+        aggregate: The state.
+        proof: Position and bytes of the last event in it.
+    """
+
+    aggregate: Aggregate
+    proof: tuple[int, bytes]
+
+
+class Repository:
+    """Loads aggregates from a log. Safe under threads; what it hands out belongs to the caller.
+
+    Args:
+        log: The log.
+        store: How messages name it.
+        snapshots: Aggregate class to how many events apart its state is saved; classes that are not
+            named are never saved.
+        cached_max: Aggregates kept in memory; 0 keeps none.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        store: str = "the log",
+        snapshots: Mapping[type[Aggregate], int] | None = None,
+        cached_max: int = CACHED_AGGREGATES_MAX,
+    ) -> None:
+        self._log = log
+        self._codec = log.codec
+        self._store = store
+        self._intervals = dict(snapshots or {})
+        for cls, interval in self._intervals.items():
+            if interval < 1 or not isinstance(log, SnapshotStore):
+                raise ConfigurationError(
+                    message=f"Snapshots of {cls.__name__}: the interval is at least 1 event, "
+                    "and the store must keep snapshots"
+                )
+        self._cached_max = cached_max
+        self._cache: OrderedDict[str, _Baseline] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(
+        self, cls: type[A], id_: str, *, version: int | None = None, as_of: datetime | None = None
+    ) -> A:
+        """The aggregate now, at a version, or at a time.
+
+        Args:
+            cls: Class of the aggregate.
+            id_: Its id.
+            version: After so many events.
+            as_of: As it was at this time: every event up to the first one that happened later.
+
+        Raises:
+            AggregateNotFoundError: Nothing is stored of it, or nothing had happened yet.
+            VersionNotFoundError: It has fewer events.
+            ConfigurationError: Both bounds are given, or the time has no zone.
+        """
+        if version is not None and as_of is not None:
+            raise ConfigurationError(message="give version or as_of, not both")
+        if version is not None:
+            return self._at_version(cls, id_, version)
+        if as_of is not None:
+            return self._at_time(cls, id_, as_of)
+        aggregate = self.load(cls, id_)
+        if not aggregate.exists:
+            raise self._not_found(cls, id_)
+        return aggregate
+
+    def load(self, cls: type[A], id_: str) -> A:
+        """The aggregate now; a blank one, at version 0, if nothing is stored of it."""
+        stream = cls.stream_of(id_)
+        with self._lock:
+            kept = self._cache.get(stream)
+            if kept is not None:
+                self._cache.move_to_end(stream)
+        found: tuple[A, StreamRow] | None = None
+        if kept is not None and isinstance(kept.aggregate, cls):
+            found = self._continue(kept.aggregate.copy(), kept.proof, None)
+            if found is not None and _proof(found[1]) == kept.proof:
+                return found[0]
+        if found is None:
+            found = self._from_snapshot(cls, id_, None)
+        aggregate, last = found or self._from_start(cls, id_, None)
+        if last is None:
+            self.forget(stream)
+        elif self._cached_max:
+            self._keep(aggregate.copy(), _proof(last))
+        return aggregate
+
+    def take(self, aggregate: Aggregate, last: Recorded[Any], stored_before: int) -> None:
+        """Take over an aggregate whose events were just stored. The caller does not use it again.
+
+        Args:
+            aggregate: At the version of ``last``, nothing pending.
+            last: The stream's last event.
+            stored_before: Version before the append.
+        """
+        if self._cached_max:
+            self._keep(aggregate, (last.position, last.state))
+        interval = self._intervals.get(type(aggregate))
+        if interval and aggregate.version // interval > stored_before // interval:
+            self._save_snapshot(aggregate)
+
+    def forget(self, stream: str) -> None:
+        """Drop what is kept of a stream; it is read anew."""
+        with self._lock:
+            self._cache.pop(stream, None)
+
+    def _save_snapshot(self, aggregate: Aggregate) -> None:
+        assert isinstance(self._log, SnapshotStore)
+        snapshot = Snapshot(
+            aggregate.stream, aggregate.version, aggregate.fingerprint(), aggregate.to_json()
+        )
+        try:
+            self._log.save_snapshot(snapshot)
+        except StoreError as error:
+            # The events are stored: a caller who is told of a failure now would write them twice.
+            _logger.warning("No snapshot of %s was saved: %s", aggregate.stream, error)
+
+    def _keep(self, aggregate: Aggregate, proof: tuple[int, bytes]) -> None:
+        with self._lock:
+            self._cache[aggregate.stream] = _Baseline(aggregate, proof)
+            self._cache.move_to_end(aggregate.stream)
+            while len(self._cache) > self._cached_max:
+                self._cache.popitem(last=False)
+
+    def _continue(
+        self, aggregate: A, proof: tuple[int, bytes] | None, until: int | None
+    ) -> tuple[A, StreamRow] | None:
+        """Bring a state up to the log's end; None if the log does not have what is in it."""
+        # From the last event the state has, so that one read also shows whether it is still there.
+        pages = self._pages(aggregate.stream, after=aggregate.version - 1, until=until)
+        first = next(pages, None)
+        if first is None:
+            return None
+        last, *tail = first
+        if proof not in {None, _proof(last)}:
+            return None
+        for page in chain((tail,), pages):
+            if page:
+                aggregate.fold(self._codec.decode_rows(aggregate.stream, page))
+                last = page[-1]
+        return aggregate, last
+
+    def _from_snapshot(
+        self, cls: type[A], id_: str, until: int | None
+    ) -> tuple[A, StreamRow] | None:
+        if cls not in self._intervals:
+            return None
+        assert isinstance(self._log, SnapshotStore)
+        snapshot = self._log.load_snapshot(cls.stream_of(id_))
+        if (
+            snapshot is None
+            or snapshot.fingerprint != cls.fingerprint()
+            or (until is not None and snapshot.version > until)
+        ):
+            return None
+        try:
+            aggregate = cls.from_json(snapshot.state)
+        except ValueError:
+            return None  # damaged: it costs time, never truth
+        if (aggregate.id, aggregate.version) != (id_, snapshot.version):
+            return None
+        return self._continue(aggregate, None, until)
+
+    def _from_start(self, cls: type[A], id_: str, until: int | None) -> tuple[A, StreamRow | None]:
+        aggregate, last = cls(id=id_), None
+        stream = aggregate.stream
+        for page in self._pages(stream, after=0, until=until):
+            aggregate.fold(self._codec.decode_rows(stream, page))
+            last = page[-1]
+        return aggregate, last
+
+    def _pages(self, stream: str, *, after: int, until: int | None) -> Iterator[list[StreamRow]]:
+        if isinstance(self._log, RowReader):
+            yield from self._log.read_stream_rows(stream, after=after, until=until)
+            return
+        events = self._log.read_stream(stream, after=after, until=until)
+        while page := list(islice(events, READ_PAGE_EVENTS)):
+            yield [(e.position, e.version, e.type, e.state) for e in page]
+
+    def _at_version(self, cls: type[A], id_: str, version: int) -> A:
+        found = self._from_snapshot(cls, id_, version) or self._from_start(cls, id_, version)
+        aggregate = found[0]
+        if aggregate.version != version or version < 1:
+            last_version = self._log.stream_version(aggregate.stream)
+            if not last_version:
+                raise self._not_found(cls, id_)
+            raise VersionNotFoundError(
+                aggregate=cls.__name__,
+                id=id_,
+                store=self._store,
+                last_version=last_version,
+                version=version,
+            )
+        return aggregate
+
+    def _at_time(self, cls: type[A], id_: str, as_of: datetime) -> A:
+        if as_of.tzinfo is None:
+            raise ConfigurationError(message="as_of is a time with a zone, such as UTC")
+        moment = to_text(as_of)
+        aggregate = cls(id=id_)
+        events = self._log.read_stream(aggregate.stream, until_time=moment)
+        aggregate.fold(event.payload for event in events)
+        if not aggregate.exists:
+            raise self._not_found(cls, id_, f" as of {moment}")
+        return aggregate
+
+    def _not_found(self, cls: type[Aggregate], id_: str, when: str = "") -> AggregateNotFoundError:
+        return AggregateNotFoundError(aggregate=cls.__name__, id=id_, store=self._store, when=when)
+
+
+def _proof(row: StreamRow) -> tuple[int, bytes]:
+    return row[0], row[3]
