@@ -1,0 +1,337 @@
+"""How fast read models catch up from empty on SQLite: each alone, all in one pass, and in how much memory.
+
+    python benchmarks/bench_projections.py --events 200000
+    python benchmarks/bench_projections.py --follow 1000000     # peak memory of a follower
+
+Prints one JSON object. ``mixed`` reads a shop's log with everything in it, ``own`` a log that holds
+nothing but the events the projection has handlers for: the honest lower bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from eventcore.events import Codec, DomainEvent, NewEvent, stream_of
+from eventcore.events.catalogue import (
+    ModelDeployed,
+    ModelRegistered,
+    ModelRetired,
+    ModelVersionTrained,
+    OrderCreated,
+    OrderDelivered,
+    OrderItem,
+    OrderItemAdded,
+    OrderItemRemoved,
+    OrderPaid,
+    OrderShipped,
+    SessionActivity,
+    SessionEnded,
+    SessionStarted,
+    UserEmailChanged,
+    UserProfileUpdated,
+    UserRegistered,
+    UserSuspended,
+    WebhookReceived,
+)
+from eventcore.events.recorded import EncodedEvent
+from eventcore.projections import Projection, ProjectionRunner, built_in_projections
+from eventcore.projections.plan import Plan
+from eventcore.projections.sqlite import SQLiteViews
+from eventcore.stores.log import ANY_VERSION, StreamAppend
+from eventcore.stores.sqlite.log import SQLiteLog
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+BATCH_EVENTS = 500
+FAMILIES = {"user": 3, "session": 10, "order": 10, "model": 1, "webhook": 4}
+FAMILY_OF = {
+    "users": "user",
+    "user_sessions": "session-ends",
+    "orders": "order",
+    "order_items": "order-items",
+    "ml_models": "model",
+}
+
+
+def identifier(draw: random.Random, tick: int) -> UUID:
+    """A UUID of version 7, as an application makes them."""
+    head = (int(BEGIN.timestamp() * 1000) + tick) << 80
+    return UUID(int=head | 7 << 76 | draw.getrandbits(12) << 64 | 2 << 62 | draw.getrandbits(62))
+
+
+def user_life(draw: random.Random, tick: int, users: list[str]) -> Iterator[DomainEvent]:
+    user = str(identifier(draw, tick))
+    users.append(user)
+    yield UserRegistered(
+        user_id=user, email=f"{user[-12:]}@example.com", first_name="Ada", last_name="L"
+    )
+    yield UserProfileUpdated(user_id=user, first_name="Grace")
+    yield UserEmailChanged(user_id=user, email=f"{user[-12:]}@example.org")
+    if draw.random() < 0.1:
+        yield UserSuspended(user_id=user, reason="abuse")
+
+
+def session_life(
+    draw: random.Random, tick: int, users: list[str], activity: int = 5
+) -> Iterator[DomainEvent]:
+    session = str(identifier(draw, tick))
+    user = draw.choice(users) if users and draw.random() < 0.7 else None
+    yield SessionStarted(session_id=session, user_id=user)
+    for number in range(draw.randint(1, activity) if activity else 0):
+        yield SessionActivity(session_id=session, action="view", target=f"/products/{number}")
+    yield SessionEnded(session_id=session)
+
+
+def order_life(
+    draw: random.Random, tick: int, users: list[str], *, items_only: bool = False
+) -> Iterator[DomainEvent]:
+    order = str(identifier(draw, tick))
+    items = tuple(
+        OrderItem(
+            product_id=f"SKU-{draw.randint(1, 4000)}",
+            quantity=draw.randint(1, 5),
+            price=Decimal(draw.randint(100, 9999)) / 100,
+        )
+        for _ in range(draw.randint(1, 3))
+    )
+    total = sum((item.quantity * item.price for item in items), Decimal(0))
+    user = draw.choice(users) if users else None
+    yield OrderCreated(
+        order_id=order, user_id=user, items=items, total_amount=total, currency="GBP"
+    )
+    if items_only or draw.random() < 0.1:
+        yield OrderItemAdded(order_id=order, product_id="SKU-0", quantity=1, price=Decimal("9.99"))
+        yield OrderItemRemoved(order_id=order, product_id="SKU-0", quantity=1)
+    if not items_only:
+        yield OrderPaid(order_id=order, amount=total, payment_method="card")
+        yield OrderShipped(order_id=order, carrier="DHL")
+        yield OrderDelivered(order_id=order)
+
+
+def model_life(draw: random.Random, tick: int) -> Iterator[DomainEvent]:
+    model = str(identifier(draw, tick))
+    yield ModelRegistered(model_id=model, name="churn", model_type="classifier")
+    for version in ("1", "2"):
+        metrics = {"auc": draw.random(), "f1": draw.random()}
+        yield ModelVersionTrained(model_id=model, model_version=version, metrics=metrics)
+        yield ModelDeployed(model_id=model, model_version=version)
+    yield ModelRetired(model_id=model, model_version="1")
+
+
+def webhook(draw: random.Random, tick: int) -> Iterator[DomainEvent]:
+    number = str(identifier(draw, tick))
+    yield WebhookReceived(
+        webhook_id=number, source="github", payload={"action": "opened", "number": tick}
+    )
+
+
+def life(family: str, draw: random.Random, tick: int, users: list[str]) -> Iterator[DomainEvent]:
+    match family:
+        case "user":
+            return user_life(draw, tick, users)
+        case "session":
+            return session_life(draw, tick, users)
+        case "session-ends":
+            return session_life(draw, tick, users, activity=0)
+        case "order":
+            return order_life(draw, tick, users)
+        case "order-items":
+            return order_life(draw, tick, users, items_only=True)
+        case "model":
+            return model_life(draw, tick)
+        case _:
+            return webhook(draw, tick)
+
+
+def shop(count: int, families: dict[str, int], seed: int = 7) -> Iterator[tuple[str, EncodedEvent]]:
+    """Events of many lives at once, interleaved as a busy shop records them."""
+    draw, codec = random.Random(seed), Codec()
+    users: list[str] = []
+    lives: list[Iterator[DomainEvent]] = []
+    names, weights = list(families), list(families.values())
+    made = 0
+    while made < count:
+        if len(lives) < 200:
+            lives.append(life(draw.choices(names, weights)[0], draw, made, users))
+        place = draw.randrange(len(lives))
+        payload = next(lives[place], None)
+        if payload is None:
+            lives[place] = lives[-1]
+            lives.pop()
+            continue
+        actor = getattr(payload, "user_id", None)
+        event = NewEvent(
+            payload=payload,
+            event_id=identifier(draw, made),
+            timestamp=BEGIN + timedelta(seconds=made * 2),
+            source="shop",
+            user_id=actor or (draw.choice(users) if users and draw.random() < 0.6 else None),
+            correlation_id=str(identifier(draw, made)) if draw.random() < 0.5 else None,
+        )
+        made += 1
+        yield stream_of(payload), codec.encode(event)
+
+
+def fill(log: SQLiteLog, events: Iterator[tuple[str, EncodedEvent]]) -> None:
+    batch: dict[str, list[EncodedEvent]] = {}
+    held = 0
+    for stream, encoded in events:
+        batch.setdefault(stream, []).append(encoded)
+        held += 1
+        if held == BATCH_EVENTS:
+            append_batch(log, batch)
+            batch, held = {}, 0
+    append_batch(log, batch)
+
+
+def append_batch(log: SQLiteLog, batch: dict[str, list[EncodedEvent]]) -> None:
+    if batch:
+        log.append([StreamAppend(stream, ANY_VERSION, events) for stream, events in batch.items()])
+
+
+def catch_up(
+    log: SQLiteLog, folder: Path, projections: list[Projection], *, same_file: bool
+) -> float:
+    """Seconds from empty to the head."""
+    file = folder / f"views-{time.monotonic_ns()}.db"
+    views = SQLiteViews(log.connections if same_file else file)
+    if same_file:
+        for projection in projections:
+            views.reset(projection)
+    begun = time.perf_counter()
+    ProjectionRunner(log, views, projections).run_to_head()
+    seconds = time.perf_counter() - begun
+    views.close()
+    return seconds
+
+
+def measure(count: int, repeat: int, only: list[str], *, same_file: bool) -> dict[str, Any]:
+    results: dict[str, Any] = {"events": count, "same_file": same_file, "mixed": {}, "own": {}}
+    chosen = [p for p in built_in_projections() if not only or p.name in only]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        log = SQLiteLog(folder / "mixed.db", synchronous="NORMAL")
+        fill(log, shop(count, FAMILIES))
+        for projection in chosen:
+            best = min(
+                catch_up(log, folder, [projection], same_file=same_file) for _ in range(repeat)
+            )
+            results["mixed"][projection.name] = round(count / best)
+        if not only:
+            best = min(
+                catch_up(log, folder, built_in_projections(), same_file=same_file)
+                for _ in range(repeat)
+            )
+            results["all_in_one_pass"] = round(count / best)
+        log.close()
+        for projection in chosen:
+            if projection.name not in FAMILY_OF:
+                # It takes every event: the mixed log is its own.
+                results["own"][projection.name] = results["mixed"][projection.name]
+                continue
+            results["own"][projection.name] = measure_own(
+                folder, projection, count, repeat, same_file=same_file
+            )
+    return results
+
+
+def measure_own(
+    folder: Path, projection: Projection, count: int, repeat: int, *, same_file: bool
+) -> int:
+    log = SQLiteLog(folder / f"own-{projection.name}.db", synchronous="NORMAL")
+    fill(log, shop(count, {FAMILY_OF[projection.name]: 1}))
+    types = Plan(projection).types()
+    handled = sum(1 for event in log.read() if types is None or event.type in types)
+    best = min(catch_up(log, folder, [projection], same_file=same_file) for _ in range(repeat))
+    log.close()
+    return round(handled / best)
+
+
+def measure_wait(rounds: int) -> dict[str, float]:
+    """Milliseconds from an append's return until the read models have it."""
+    waits = []
+    with tempfile.TemporaryDirectory() as name:
+        log = SQLiteLog(Path(name) / "shop.db")
+        views = SQLiteViews(log.connections)
+        runner = ProjectionRunner(log, views, built_in_projections())
+        runner.run_to_head()
+        runner.start()
+        for stream, encoded in shop(rounds, FAMILIES):
+            result = log.append([StreamAppend(stream, ANY_VERSION, [encoded])])
+            begun = time.perf_counter()
+            runner.wait_for(result.positions[-1])
+            waits.append((time.perf_counter() - begun) * 1000)
+        runner.stop()
+        views.close()
+        log.close()
+    waits.sort()
+    return {
+        "p50_ms": round(statistics.median(waits), 3),
+        "p99_ms": round(waits[int(len(waits) * 0.99)], 3),
+    }
+
+
+def follow(count: int) -> dict[str, Any]:
+    """Peak memory of a process while all eight follow a log that another process would be writing."""
+    marks = []
+    with tempfile.TemporaryDirectory() as name:
+        log = SQLiteLog(Path(name) / "shop.db", synchronous="NORMAL")
+        views = SQLiteViews(log.connections)
+        runner = ProjectionRunner(log, views, built_in_projections())
+        done = threading.Event()
+        runner.start()
+        step, made = count // 10, 0
+        batch: dict[str, list[EncodedEvent]] = {}
+        for stream, encoded in shop(count, FAMILIES):
+            batch.setdefault(stream, []).append(encoded)
+            made += 1
+            if made % BATCH_EVENTS == 0:
+                append_batch(log, batch)
+                batch = {}
+            if made % step == 0:
+                append_batch(log, batch)
+                batch = {}
+                runner.wait_for(log.head(), timeout_seconds=600)
+                peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                marks.append({"events": made, "peak_mib": round(peak_kib / 1024)})
+        done.set()
+        runner.stop()
+        views.close()
+        log.close()
+    return {"follow": marks}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--only", action="append", default=[], help="measure this projection alone")
+    parser.add_argument(
+        "--other-file", action="store_true", help="keep the views in a file of their own"
+    )
+    parser.add_argument("--follow", type=int, default=0, help="instead: follow so many events")
+    options = parser.parse_args()
+    if options.follow:
+        print(json.dumps(follow(options.follow), indent=1))
+        return
+    results = measure(
+        options.events, options.repeat, options.only, same_file=not options.other_file
+    )
+    results["wait_after_append"] = measure_wait(300)
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

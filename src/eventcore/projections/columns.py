@@ -1,0 +1,256 @@
+"""Columns of a read model: from the annotation of a row's field to what a database keeps, and back.
+
+Every backend keeps the same *stored values*: text, whole numbers and NULL. The checks are made
+here, a column at a time, so that memory is exactly as strict as a database and a bad row never
+depends on where it is written.
+
+=================== ======== ===================================================================
+annotation          stored   form
+=================== ======== ===================================================================
+``str``             TEXT     as it is; no NUL character, no lone surrogate
+``Literal["a"]``    TEXT     one of the given words
+``int``             INTEGER  64 bits, signed
+``bool``            INTEGER  0 or 1
+``Decimal``         TEXT     canonical: no exponent, no trailing zeros after the point
+``datetime``        TEXT     fixed-width UTC, ``2026-11-22T21:34:28.123456Z``
+``TimeText``        TEXT     the same form, already text in Python
+``dict``, ``list``  TEXT     JSON
+=================== ======== ===================================================================
+
+Each may be followed by ``| None``.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from functools import partial
+from typing import Annotated, Any, Final, Literal, NoReturn, Union, get_args, get_origin
+
+import orjson
+
+from eventcore.errors import RegistrationError
+from eventcore.events.times import TIMESTAMP_LENGTH, from_text, to_text
+
+StoredValue = str | int | None
+"""What a backend keeps in a column."""
+
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**63 - 1
+"""SQLite and Postgres keep whole numbers in 64 bits."""
+
+
+class _TimeTextMark:
+    """Tells ``TimeText`` from plain text."""
+
+
+TimeText = Annotated[str, _TimeTextMark()]
+"""A time as fixed-width UTC text, for columns that only pass on :attr:`Recorded.timestamp_text`."""
+
+
+class Kind(Enum):
+    """What a column holds; the value is the Python type its rows must have, exactly."""
+
+    TEXT = "str"
+    INTEGER = "int"
+    FLAG = "bool"
+    DECIMAL = "Decimal"
+    TIME = "datetime"
+    TIME_TEXT = "TimeText"
+    OBJECT = "dict"
+    ARRAY = "list"
+
+
+_TYPES: Final[dict[Kind, type]] = {
+    Kind.TEXT: str,
+    Kind.INTEGER: int,
+    Kind.FLAG: bool,
+    Kind.DECIMAL: Decimal,
+    Kind.TIME: datetime,
+    Kind.TIME_TEXT: str,
+    Kind.OBJECT: dict,
+    Kind.ARRAY: list,
+}
+_KINDS: Final[dict[Any, Kind]] = {
+    type_: kind for kind, type_ in _TYPES.items() if kind is not Kind.TIME_TEXT
+}
+_dump_json: Final = partial(orjson.dumps, option=orjson.OPT_SORT_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: As stored and printed. A leading underscore marks it internal: kept, never printed.
+        attribute: Name of the row's field.
+        kind: What it holds.
+        optional: Whether it may be None.
+        choices: The only words it may hold.
+    """
+
+    name: str
+    attribute: str
+    kind: Kind
+    optional: bool = False
+    choices: tuple[str, ...] | None = None
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is bookkeeping that is not printed."""
+        return self.name.startswith("_")
+
+    @property
+    def converted(self) -> bool:
+        """Whether the stored value differs from the one in Python."""
+        return self.kind not in {Kind.TEXT, Kind.INTEGER, Kind.TIME_TEXT}
+
+    def encode(self, values: Sequence[Any]) -> Sequence[StoredValue]:
+        """Stored values for this column of many rows.
+
+        Raises:
+            ValueError: One does not fit. The message tells what is wrong, never the value.
+        """
+        expected, found = _TYPES[self.kind], set(map(type, values))
+        present = values
+        if types.NoneType in found:
+            if not self.optional:
+                self._refuse("is None and may not be")
+            found.discard(types.NoneType)
+            present = [value for value in values if value is not None]
+        if not found:
+            return values
+        if found != {expected}:
+            names = ", ".join(sorted(type_.__name__ for type_ in found if type_ is not expected))
+            self._refuse(f"is a {names}, expected {self.kind.value}")
+        return self._encode_present(values, present)
+
+    def _encode_present(
+        self, values: Sequence[Any], present: Sequence[Any]
+    ) -> Sequence[StoredValue]:
+        match self.kind:
+            case Kind.TEXT | Kind.TIME_TEXT:
+                self._check_text(present)
+                return values
+            case Kind.INTEGER:
+                if min(present) < INTEGER_MIN or max(present) > INTEGER_MAX:
+                    self._refuse("is beyond 64 bits")
+                return values
+            case Kind.FLAG:
+                return [None if value is None else int(value) for value in values]
+            case Kind.DECIMAL:
+                return [None if value is None else self._decimal_text(value) for value in values]
+            case Kind.TIME:
+                return [None if value is None else self._time_text(value) for value in values]
+            case Kind.OBJECT | Kind.ARRAY:
+                return [None if value is None else self._json_text(value) for value in values]
+
+    def _check_text(self, present: Sequence[str]) -> None:
+        if self.choices is not None:
+            if not set(present) <= set(self.choices):
+                self._refuse(f"is none of {', '.join(self.choices)}")
+            return
+        joined = "".join(present)
+        if "\0" in joined:
+            self._refuse("holds a NUL character, which databases do not keep in text")
+        if not joined.isascii():
+            try:
+                joined.encode()
+            except UnicodeEncodeError:
+                self._refuse("holds a lone surrogate, which is no text")
+        if self.kind is Kind.TIME_TEXT and set(map(len, present)) != {TIMESTAMP_LENGTH}:
+            self._refuse("is no fixed-width UTC time")
+
+    def _decimal_text(self, value: Decimal) -> str:
+        if not value.is_finite():
+            self._refuse("is not a finite number")
+        return decimal_text(value)
+
+    def _time_text(self, value: datetime) -> str:
+        if value.tzinfo is None:
+            self._refuse("is a time without a zone")
+        return to_text(value)
+
+    def _json_text(self, value: Any) -> str:
+        try:
+            return _dump_json(value).decode()
+        except TypeError as error:
+            self._refuse(f"is not JSON ({error})")
+
+    def _refuse(self, problem: str) -> NoReturn:
+        msg = f"column {self.name} {problem}"
+        raise ValueError(msg)
+
+    @property
+    def decoder(self) -> Callable[[Any], Any] | None:
+        """Turns one stored value, not NULL, into the Python value; None if they are the same."""
+        match self.kind:
+            case Kind.TEXT | Kind.TIME_TEXT | Kind.INTEGER:
+                return None
+            case Kind.FLAG:
+                return bool
+            case Kind.DECIMAL:
+                return Decimal
+            case Kind.TIME:
+                return from_text
+            case Kind.OBJECT | Kind.ARRAY:
+                return orjson.loads
+
+    def from_words(self, text: str) -> StoredValue:
+        """The stored value for what a person typed, e.g. after ``--where``.
+
+        Raises:
+            ValueError: It is no value of this column's kind.
+        """
+        match self.kind:
+            case Kind.INTEGER:
+                return int(text)
+            case Kind.FLAG:
+                return {"true": 1, "1": 1, "false": 0, "0": 0}[text.lower()]
+            case Kind.DECIMAL:
+                return decimal_text(Decimal(text))
+            case Kind.TIME | Kind.TIME_TEXT:
+                return to_text(datetime.fromisoformat(text))
+            case Kind.TEXT | Kind.OBJECT | Kind.ARRAY:
+                return text
+
+
+def decimal_text(value: Decimal) -> str:
+    """A finite amount in the one form it is stored in: equal amounts have equal text."""
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def column_of(row: str, attribute: str, name: str, annotation: Any) -> Column:
+    """The column that a field of a row type declares.
+
+    Raises:
+        RegistrationError: The annotation is none that a column can have.
+    """
+    optional = False
+    if get_origin(annotation) in {Union, types.UnionType}:
+        members = [member for member in get_args(annotation) if member is not types.NoneType]
+        optional = len(members) < len(get_args(annotation))
+        annotation = members[0] if len(members) == 1 else annotation
+    if get_origin(annotation) is Literal and all(isinstance(c, str) for c in get_args(annotation)):
+        return Column(name, attribute, Kind.TEXT, optional, get_args(annotation))
+    if get_origin(annotation) is Annotated:
+        is_time = any(isinstance(mark, _TimeTextMark) for mark in get_args(annotation)[1:])
+        annotation = get_args(annotation)[0]
+        if is_time:
+            return Column(name, attribute, Kind.TIME_TEXT, optional)
+    kind = _KINDS.get(get_origin(annotation) or annotation)
+    if kind is None:
+        raise RegistrationError(
+            message=f"{row}.{attribute} is annotated {annotation!r}, which no column can hold: use "
+            "str, int, bool, Decimal, datetime, dict, list, Literal of words, each perhaps | None"
+        )
+    return Column(name, attribute, kind, optional)

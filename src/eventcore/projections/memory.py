@@ -1,0 +1,283 @@
+"""Views in memory: for tests and trials, as strict as every database, gone with the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+from typing import Any
+
+from eventcore.errors import CheckpointMovedError, SchemaMismatchError, StoreClosedError
+from eventcore.projections.projection import AnyTable, Projection
+from eventcore.projections.tables import Key, RowT, StoredRow, Table
+from eventcore.projections.views import Checkpoint, TableChanges
+from eventcore.stores.following import CommitSignal
+
+_NAME = "memory views"
+
+
+class _Signal:
+    """Wakes those who wait for a change in this process."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._changes = 0
+
+    def token(self) -> int:
+        with self._condition:
+            return self._changes
+
+    def wait(self, token: int, timeout_seconds: float) -> bool:
+        with self._condition:
+            return self._condition.wait_for(lambda: self._changes != token, timeout_seconds)
+
+    def notify(self) -> None:
+        with self._condition:
+            self._changes += 1
+            self._condition.notify_all()
+
+
+class _Kept:
+    """The stored rows of one table, by key, and the keys of each group."""
+
+    def __init__(self, table: AnyTable) -> None:
+        self.columns = table.columns
+        names = [column.name for column in table.columns]
+        self._key = [names.index(name) for name in table.key]
+        self._group = [names.index(name) for name in table.group]
+        self.rows: dict[StoredRow, StoredRow] = {}
+        self.groups: dict[StoredRow, set[StoredRow]] = {}
+
+    def key_of(self, row: StoredRow) -> StoredRow:
+        return tuple(row[place] for place in self._key)
+
+    def _group_of(self, row: StoredRow) -> StoredRow:
+        return tuple(row[place] for place in self._group)
+
+    def put(self, row: StoredRow) -> None:
+        key = self.key_of(row)
+        self.discard(key)
+        self.rows[key] = row
+        if self._group:
+            self.groups.setdefault(self._group_of(row), set()).add(key)
+
+    def discard(self, key: StoredRow) -> None:
+        row = self.rows.pop(key, None)
+        if row is None or not self._group:
+            return
+        keys = self.groups[self._group_of(row)]
+        keys.discard(key)
+        if not keys:
+            del self.groups[self._group_of(row)]
+
+
+class MemoryViews:
+    """Read models in this process's memory.
+
+    They are kept as a database would keep them (stored values), so that what one refuses, so does
+    the other.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._tables: dict[str, _Kept] = {}
+        self._checkpoints: dict[str, Checkpoint] = {}
+        self._signal = _Signal()
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """See :class:`eventcore.projections.views.Views`."""
+        return _NAME
+
+    @property
+    def signal(self) -> CommitSignal:
+        """See :class:`eventcore.projections.views.Views`."""
+        return self._signal
+
+    def ensure(self, projection: Projection) -> Checkpoint:
+        """See :meth:`eventcore.projections.views.Views.ensure`."""
+        with self._lock:
+            self._check_open()
+            for table in projection.tables:
+                kept = self._tables.setdefault(table.name, _Kept(table))
+                if kept.columns != table.columns:
+                    raise SchemaMismatchError(
+                        table=table.name,
+                        database=_NAME,
+                        found=f"the columns {', '.join(column.name for column in kept.columns)}",
+                        expected=", ".join(column.name for column in table.columns),
+                        action=f"Rebuild the projection {projection.name}",
+                    )
+            return self._checkpoints.setdefault(
+                projection.name, Checkpoint(0, projection.version, revision=1)
+            )
+
+    def checkpoint(self, projection: str) -> Checkpoint | None:
+        """See :meth:`eventcore.projections.views.Views.checkpoint`."""
+        with self._lock:
+            self._check_open()
+            return self._checkpoints.get(projection)
+
+    def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
+        """See :meth:`eventcore.projections.views.Views.load_rows`."""
+        encoded = table.encode_keys(keys, table.key_columns)
+        with self._lock:
+            self._check_open()
+            rows = self._tables[table.name].rows
+            return table.decode([rows[key] for key in encoded if key in rows])
+
+    def load_groups(self, table: Table[RowT], groups: Sequence[Key]) -> list[RowT]:
+        """See :meth:`eventcore.projections.views.Views.load_groups`."""
+        encoded = table.encode_keys(groups, table.group_columns)
+        with self._lock:
+            self._check_open()
+            kept = self._tables[table.name]
+            keys = sorted(key for group in encoded for key in kept.groups.get(group, ()))
+            return table.decode([kept.rows[key] for key in keys])
+
+    @contextmanager
+    def transaction(self) -> Iterator[MemoryTransaction]:
+        """See :meth:`eventcore.projections.views.Views.transaction`."""
+        with self._lock:
+            self._check_open()
+            transaction = MemoryTransaction(self._tables, self._checkpoints)
+            try:
+                yield transaction
+            except BaseException:
+                transaction.undo()
+                raise
+        self._signal.notify()
+
+    def catching_up(self) -> AbstractContextManager[None]:
+        """See :meth:`eventcore.projections.views.Views.catching_up`."""
+        return nullcontext()
+
+    def query(
+        self, table: Table[RowT], where: Mapping[str, Any] | None = None, limit: int | None = None
+    ) -> Iterator[RowT]:
+        """See :meth:`eventcore.projections.views.Views.query`."""
+        conditions = table.encode_where(where or {})
+        places = [column.name for column in table.columns]
+        with self._lock:
+            self._check_open()
+            kept = self._tables.get(table.name)
+            rows = sorted(kept.rows.items()) if kept else []
+        found = [
+            row
+            for _, row in rows
+            if all(row[places.index(name)] == value for name, value in conditions.items())
+        ]
+        return iter(table.decode(found[:limit]))
+
+    def count(self, table: AnyTable) -> int:
+        """See :meth:`eventcore.projections.views.Views.count`."""
+        with self._lock:
+            self._check_open()
+            kept = self._tables.get(table.name)
+            return len(kept.rows) if kept else 0
+
+    def reset(self, projection: Projection) -> Checkpoint:
+        """See :meth:`eventcore.projections.views.Views.reset`."""
+        with self._lock:
+            self._check_open()
+            before = self._checkpoints.get(projection.name)
+            for table in projection.tables:
+                self._tables[table.name] = _Kept(table)
+            checkpoint = Checkpoint(0, projection.version, before.revision + 1 if before else 1)
+            self._checkpoints[projection.name] = checkpoint
+        self._signal.notify()
+        return checkpoint
+
+    def expire(self, projection: Projection, now: datetime) -> int:
+        """See :meth:`eventcore.projections.views.Views.expire`."""
+        expired = 0
+        with self._lock:
+            self._check_open()
+            for table in projection.tables:
+                limit, kept = table.expiry(now), self._tables.get(table.name)
+                if limit is None or kept is None:
+                    continue
+                place = [column.name for column in table.columns].index(table.ttl_column or "")
+                old = [
+                    key
+                    for key, row in kept.rows.items()
+                    if isinstance(value := row[place], str) and value < limit[: len(value)]
+                ]
+                for key in old:
+                    kept.discard(key)
+                expired += len(old)
+            before = self._checkpoints.get(projection.name)
+            if before is not None:
+                self._checkpoints[projection.name] = before._replace(revision=before.revision + 1)
+        self._signal.notify()
+        return expired
+
+    def close(self) -> None:
+        """See :meth:`eventcore.projections.views.Views.close`."""
+        with self._lock:
+            self._closed = True
+        self._signal.notify()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(store=_NAME)
+
+
+class MemoryTransaction:
+    """Changes made in place under the views' lock, with what is needed to undo them."""
+
+    def __init__(self, tables: dict[str, _Kept], checkpoints: dict[str, Checkpoint]) -> None:
+        self._tables = tables
+        self._checkpoints = checkpoints
+        self._replaced: list[tuple[_Kept, StoredRow, StoredRow | None]] = []
+        self._checkpoints_before = dict(checkpoints)
+
+    @property
+    def connection(self) -> None:
+        """There is none in memory."""
+        return
+
+    def write(self, changes: TableChanges) -> None:
+        """See :meth:`eventcore.projections.views.Transaction.write`."""
+        kept = self._tables[changes.table.name]
+        for row in changes.upserts:
+            self._remember(kept, kept.key_of(row))
+            kept.put(row)
+        for key in changes.deletes:
+            self._remember(kept, key)
+            kept.discard(key)
+
+    def upsert(self, table: Table[RowT], rows: Sequence[RowT]) -> None:
+        """See :meth:`eventcore.projections.views.Transaction.upsert`."""
+        self.write(TableChanges(table, table.encode(rows), ()))
+
+    def delete(self, table: AnyTable, keys: Sequence[Key]) -> None:
+        """See :meth:`eventcore.projections.views.Transaction.delete`."""
+        self.write(TableChanges(table, (), table.encode_keys(keys, table.key_columns)))
+
+    def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
+        """See :meth:`eventcore.projections.views.Transaction.load_rows`."""
+        rows = self._tables[table.name].rows
+        encoded = table.encode_keys(keys, table.key_columns)
+        return table.decode([rows[key] for key in encoded if key in rows])
+
+    def advance(self, projection: str, before: Checkpoint, position: int) -> None:
+        """See :meth:`eventcore.projections.views.Transaction.advance`."""
+        found = self._checkpoints.get(projection)
+        if found != before:
+            raise CheckpointMovedError(projection=projection, expected=before, found=found)
+        self._checkpoints[projection] = before._replace(position=position)
+
+    def undo(self) -> None:
+        """Put everything back."""
+        for kept, key, row in reversed(self._replaced):
+            if row is None:
+                kept.discard(key)
+            else:
+                kept.put(row)
+        self._checkpoints.update(self._checkpoints_before)
+
+    def _remember(self, kept: _Kept, key: StoredRow) -> None:
+        self._replaced.append((kept, key, kept.rows.get(key)))

@@ -1,0 +1,149 @@
+"""Rows of a table that a runner remembers between pages, and what one page changed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Final
+
+from eventcore.projections.tables import Key, Table
+from eventcore.projections.views import TableChanges, Views
+
+ROWS_REMEMBERED_MAX: Final = 20_000
+"""Rows (or groups) of one table that are remembered between pages: bounds memory, not what can be kept."""
+
+
+class Remembered:
+    """Rows of one table, as of the position its projection is at.
+
+    ``wanted``, ``rows`` and ``appended`` are the same objects for as long as this lives: the
+    functions that fold hold on to them.
+
+    Args:
+        table: Whose rows.
+        grouped: ``rows`` holds lists of rows by group rather than rows by key.
+        complete: What is not here is not in the database either.
+    """
+
+    def __init__(self, table: Table[Any], *, grouped: bool, complete: bool) -> None:
+        self.table = table
+        self.grouped = grouped
+        self.complete = complete
+        self.wanted: list[Key] = []
+        self.rows: dict[Key, Any] = {}
+        self.appended: list[Any] = []
+        self._before: dict[Key, Any] = {}
+
+    def load(self, views: Views) -> None:
+        """Have the wanted rows here, and note what they are.
+
+        Raises:
+            StoreError: A key does not fit its columns, or the database failed.
+        """
+        self._before = {}
+        self.load_more(views)
+
+    def load_more(self, views: Views) -> None:
+        """Have further wanted rows here, beside those that are being folded already.
+
+        Raises:
+            StoreError: As :meth:`load`.
+        """
+        rows, before = self.rows, self._before
+        wanted = dict.fromkeys(self.wanted)
+        self.wanted.clear()
+        if not self.complete:
+            missing = [key for key in wanted if key not in rows]
+            if missing:
+                self._load_missing(views, missing)
+        for key in wanted:
+            before.setdefault(key, rows.get(key))
+
+    def _load_missing(self, views: Views, missing: list[Key]) -> None:
+        rows = self.rows
+        if self.grouped:
+            group_of = self.table.group_of
+            groups: dict[Key, list[Any]] = {key: [] for key in missing}
+            for row in views.load_groups(self.table, missing):
+                groups[group_of(row)].append(row)
+            rows.update(groups)
+            return
+        loaded = views.load_rows(self.table, missing)
+        # That a row is absent is remembered too; but only once the database has said so.
+        rows.update(dict.fromkeys(missing))
+        key_of = self.table.key_of
+        rows.update((key_of(row), row) for row in loaded)
+
+    def restore(self) -> None:
+        """Undo what was folded since the last load."""
+        self.wanted.clear()
+        self.appended.clear()
+        self.rows.update(self._before)
+        self._before = {}
+
+    def changes(self) -> TableChanges | None:
+        """What was folded since the last load; None if nothing changed.
+
+        Raises:
+            StoreError: A row does not fit its table.
+        """
+        upserts, deletes = self._group_changes() if self.grouped else self._row_changes()
+        upserts += self.appended
+        if not upserts and not deletes:
+            return None
+        table = self.table
+        return TableChanges(
+            table, table.encode(upserts), table.encode_keys(deletes, table.key_columns)
+        )
+
+    def _row_changes(self) -> tuple[list[Any], list[Key]]:
+        rows = self.rows
+        changed = [key for key, before in self._before.items() if rows.get(key) is not before]
+        upserts = [row for key in changed if (row := rows[key]) is not None]
+        return upserts, [key for key in changed if rows[key] is None]
+
+    def _group_changes(self) -> tuple[list[Any], list[Key]]:
+        key_of = self.table.key_of
+        upserts: list[Any] = []
+        deletes: list[Key] = []
+        for group, before in self._before.items():
+            old = {key_of(row): row for row in before or ()}
+            new = {key_of(row): row for row in self.rows.get(group) or ()}
+            upserts += [row for key, row in new.items() if old.get(key) != row]
+            deletes += [key for key in old if key not in new]
+        return upserts, deletes
+
+    def committed(self) -> None:
+        """What was folded is kept now. Stay within bounds, dropping what has been here longest."""
+        self._before = {}
+        self.appended.clear()
+        surplus = len(self.rows) - ROWS_REMEMBERED_MAX
+        if surplus > 0:
+            self.complete = False
+            for key in list(islice(self.rows, surplus + ROWS_REMEMBERED_MAX // 2)):
+                del self.rows[key]
+
+    def check(self, keys: Iterable[Key]) -> None:
+        """Refuse at once what would be refused when the page is written.
+
+        Args:
+            keys: What the event touched.
+
+        Raises:
+            StoreError: A row does not fit its table.
+        """
+        touched = [row for key in keys if (row := self.rows.get(key)) is not None]
+        if self.grouped:
+            touched = [row for group in touched for row in group]
+        self.table.encode(touched)
+        self.table.encode(self.appended)
+        self.appended.clear()
+
+    def check_keys(self, keys: Iterable[Key]) -> None:
+        """Refuse at once a key that could not be looked up.
+
+        Raises:
+            StoreError: A key does not fit its columns.
+        """
+        table = self.table
+        table.encode_keys(keys, table.group_columns if self.grouped else table.key_columns)

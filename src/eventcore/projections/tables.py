@@ -1,0 +1,287 @@
+"""Table: what a read model keeps, declared once; every backend creates and fills it the same way.
+
+::
+
+    class OrderRow(NamedTuple):
+        order_id: str
+        total_amount: Decimal
+        status: Literal["created", "paid"]
+        created_at: datetime
+
+    ORDERS = Table("orders", OrderRow, key=("order_id",), indexes=[Index("status", "created_at")])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from operator import itemgetter
+from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
+
+import orjson
+from typing_extensions import override
+
+from eventcore.errors import ConfigurationError, RegistrationError, StoreError
+from eventcore.events.times import to_text
+from eventcore.projections.columns import Column, Kind, StoredValue, column_of
+
+RowT = TypeVar("RowT", bound="tuple[Any, ...]")
+
+Key = Any
+"""Key of a row or a group: the bare value for one column, a tuple for several."""
+
+StoredRow = tuple[StoredValue, ...]
+"""A row as a backend keeps it, in column order."""
+
+_TABLE_FORM: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_COLUMN_FORM: Final = re.compile(r"[a-z_][a-z0-9_]*(#[a-z0-9_]+)?")
+_RESERVED_PREFIXES: Final = ("eventcore_", "sqlite_", "pg_")
+_RESERVED_NAMES: Final = frozenset({"stored_events", "snapshots", "tracking"})
+"""Tables that ``eventsourcing`` keeps in the same database."""
+
+
+class Index(NamedTuple):
+    """Columns that are looked up together, in this order.
+
+    Attributes:
+        columns: Stored names.
+        present: Leave out rows whose first column is None.
+    """
+
+    columns: tuple[str, ...]
+    present: bool = False
+
+    @classmethod
+    def on(cls, *columns: str, present: bool = False) -> Index:
+        """An index over the named columns."""
+        return cls(columns, present)
+
+
+class Table(Generic[RowT]):
+    """One table of a read model.
+
+    Args:
+        name: As stored; unique among everything kept in one database.
+        row: A ``NamedTuple``; its annotations say what the columns hold
+            (see :mod:`eventcore.projections.columns`).
+        key: Stored names of the columns that identify a row.
+        group: Stored names of the columns that rows share which are folded together.
+        indexes: Further access paths.
+        ttl_days: Rows may be expired when their ``ttl_column`` is so many days old. Expiring is a
+        step
+            of its own: rows never vanish because a clock moved on.
+        ttl_column: Holds a time, or text that begins with one or with a date.
+        columns: Stored names of fields that cannot be spelled in Python, e.g.
+            ``{"dimensions": "metric_type#dimensions"}``; a name with a leading underscore is
+            internal.
+
+    Raises:
+        RegistrationError: The declaration cannot work; the message says which part.
+    """
+
+    def __init__(  # noqa: PLR0913 - a declaration: every part is a keyword of its own
+        self,
+        name: str,
+        row: type[RowT],
+        *,
+        key: Sequence[str],
+        group: Sequence[str] = (),
+        indexes: Iterable[Index] = (),
+        ttl_days: int | None = None,
+        ttl_column: str | None = None,
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.row = row
+        renamed = dict(columns or {})
+        hints = get_type_hints(row, include_extras=True)
+        fields: tuple[str, ...] = getattr(row, "_fields", ())
+        self.columns: tuple[Column, ...] = tuple(
+            column_of(row.__name__, field, renamed.pop(field, field), hints[field])
+            for field in fields
+        )
+        self.key = tuple(key)
+        self.group = tuple(group)
+        self.indexes = tuple(indexes)
+        self.ttl_days = ttl_days
+        self.ttl_column = ttl_column
+        self._by_name = {column.name: column for column in self.columns}
+        self._check(unknown_fields=renamed)
+        self.key_of: Callable[[RowT], Key] = self._getter(self.key)
+        self.group_of: Callable[[RowT], Key] = self._getter(self.group) if group else self.key_of
+        self._make: Callable[[Iterable[Any]], RowT] = row._make  # type: ignore[attr-defined]  # NamedTuple
+        self._plain = not any(column.decoder for column in self.columns)
+
+    def _check(self, unknown_fields: Mapping[str, str]) -> None:
+        problem = None
+        named = [
+            *self.key,
+            *self.group,
+            *(name for index in self.indexes for name in index.columns),
+        ]
+        named += [self.ttl_column] if self.ttl_column else []
+        if not self.columns:
+            problem = f"{self.row.__name__} is no NamedTuple with fields"
+        elif not _TABLE_FORM.fullmatch(self.name):
+            problem = "a name is lower-case letters, digits and underscores, at most 63"
+        elif self.name.startswith(_RESERVED_PREFIXES) or self.name in _RESERVED_NAMES:
+            problem = "the name is reserved"
+        elif unknown_fields:
+            problem = f"columns= names {min(unknown_fields)!r}, which is no field of the row"
+        elif bad := [name for name in self._by_name if not _COLUMN_FORM.fullmatch(name)]:
+            problem = f"{bad[0]!r} is no column name"
+        elif len(self._by_name) < len(self.columns):
+            problem = "two columns share a name"
+        elif not self.key:
+            problem = "a row needs a key"
+        elif missing := [name for name in named if name not in self._by_name]:
+            problem = f"it has no column {missing[0]!r}"
+        elif nullable := [name for name in self.key if self._by_name[name].optional]:
+            problem = f"the key column {nullable[0]!r} may be None"
+        elif (self.ttl_days is None) != (self.ttl_column is None):
+            problem = "ttl_days and ttl_column belong together"
+        if problem:
+            raise RegistrationError(message=f"Table {self.name}: {problem}")
+
+    def _getter(self, names: Sequence[str]) -> Callable[[RowT], Key]:
+        order = [column.name for column in self.columns]
+        return itemgetter(*[order.index(name) for name in names])
+
+    def column(self, name: str) -> Column:
+        """The column stored under this name.
+
+        Raises:
+            ConfigurationError: There is none; the message lists those there are.
+        """
+        column = self._by_name.get(name)
+        if column is None:
+            known = ", ".join(self.public_columns)
+            raise ConfigurationError(
+                message=f"Table {self.name} has no column {name!r}, only {known}"
+            )
+        return column
+
+    @cached_property
+    def public_columns(self) -> tuple[str, ...]:
+        """Names of the columns that are printed."""
+        return tuple(column.name for column in self.columns if not column.internal)
+
+    @cached_property
+    def key_columns(self) -> tuple[Column, ...]:
+        """The columns of the key, in its order."""
+        return tuple(self._by_name[name] for name in self.key)
+
+    @cached_property
+    def group_columns(self) -> tuple[Column, ...]:
+        """The columns that rows of one group share."""
+        return tuple(self._by_name[name] for name in self.group)
+
+    def encode(self, rows: Sequence[RowT]) -> list[StoredRow]:
+        """Rows as a backend keeps them.
+
+        Raises:
+            StoreError: A row does not fit its declaration; the message names the column.
+        """
+        if not rows:
+            return []
+        try:
+            values = list(zip(*rows, strict=True))
+            if len(values) != len(self.columns):
+                msg = f"a row has {len(values)} columns, expected {len(self.columns)}"
+                raise ValueError(msg)  # noqa: TRY301 - one place words every refusal
+            encoded = [column.encode(v) for column, v in zip(self.columns, values, strict=True)]
+        except (ValueError, TypeError) as error:
+            raise StoreError(store=f"Table {self.name}", problem=str(error)) from error
+        if self._plain:
+            return rows if isinstance(rows, list) else list(rows)
+        return list(zip(*encoded, strict=True))
+
+    def decode(self, stored: Sequence[Sequence[StoredValue]]) -> list[RowT]:
+        """Rows as the backend gave them, back in Python."""
+        if self._plain or not stored:
+            return list(map(self._make, stored))
+        columns: list[Sequence[Any]] = list(zip(*stored, strict=True))
+        for place, column in enumerate(self.columns):
+            decoder = column.decoder
+            if decoder is not None:
+                columns[place] = [None if v is None else decoder(v) for v in columns[place]]
+        return list(map(self._make, zip(*columns, strict=True)))
+
+    def encode_keys(self, keys: Iterable[Key], columns: Sequence[Column]) -> list[StoredRow]:
+        """Keys (or groups) as tuples of stored values.
+
+        Raises:
+            StoreError: A key does not fit its columns.
+        """
+        rows = [(key,) for key in keys] if len(columns) == 1 else [tuple(key) for key in keys]
+        if not rows:
+            return []
+        try:
+            parts = list(zip(*rows, strict=True))
+            encoded = [column.encode(v) for column, v in zip(columns, parts, strict=True)]
+        except (ValueError, TypeError) as error:
+            raise StoreError(store=f"Table {self.name}", problem=f"a key: {error}") from error
+        return list(zip(*encoded, strict=True))
+
+    def encode_where(self, where: Mapping[str, Any]) -> dict[str, StoredValue]:
+        """Conditions of a query as stored values; text is read as a person would type it.
+
+        Raises:
+            ConfigurationError: No such column, or no value of its kind.
+        """
+        encoded: dict[str, StoredValue] = {}
+        for name, value in where.items():
+            column = self.column(name)
+            try:
+                typed = isinstance(value, str) and column.kind is not Kind.TEXT
+                encoded[name] = column.from_words(value) if typed else _condition(column, value)
+            except (ValueError, KeyError, ArithmeticError) as error:
+                raise ConfigurationError(
+                    message=f"Column {name} of {self.name} holds {column.kind.value}; "
+                    "the given value is none"
+                ) from error
+        return encoded
+
+    def public(self, row: RowT) -> dict[str, Any]:
+        """A row as it is printed: stored names, JSON values, decimals as text, times as ISO-8601 UTC."""
+        stored = self.encode([row])[0]
+        return {
+            column.name: _printable(column, value)
+            for column, value in zip(self.columns, stored, strict=True)
+            if not column.internal
+        }
+
+    def expiry(self, now: datetime) -> str | None:
+        """Rows whose ``ttl_column`` sorts below this text may go; None if rows never expire.
+
+        The text is cut to the length of the value it is compared with: a date goes when the whole
+        day is old enough.
+        """
+        return None if self.ttl_days is None else to_text(now - timedelta(days=self.ttl_days))
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Table {self.name}>"
+
+
+def _condition(column: Column, value: Any) -> StoredValue:
+    if value is None:
+        return None
+    if column.choices is not None and isinstance(value, str):
+        return value  # a word that no row can hold finds nothing
+    return column.encode([value])[0]
+
+
+def _printable(column: Column, value: StoredValue) -> Any:
+    if value is None:
+        return None
+    match column.kind:
+        case Kind.FLAG:
+            return bool(value)
+        case Kind.OBJECT | Kind.ARRAY:
+            assert isinstance(value, str)
+            return orjson.loads(value)
+        case _:
+            return value
