@@ -1,0 +1,1 @@
+"""From outside into the log: lines of wire events, checked and appended in batches, each once."""
