@@ -1,0 +1,63 @@
+"""What every test shares: the header of the report, hypothesis profiles, and the data folder."""
+
+import importlib.metadata
+import os
+import platform
+import sqlite3
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import hypothesis
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests import backends
+
+# A slow machine is not a failure (no deadline); a property that fails must fail again in CI.
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+    database=None if os.environ.get("CI") else hypothesis.settings().database,
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2_000)
+settings.register_profile(
+    "debug",
+    settings.get_profile("default"),
+    verbosity=hypothesis.Verbosity.verbose,
+    deadline=timedelta(seconds=60),
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_report_header() -> list[str]:
+    """Versions and backends, so that a pasted report says what it was run on."""
+    packages = ("eventsourcing", "pydantic", "orjson", "hypothesis")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    profile = os.environ.get("HYPOTHESIS_PROFILE", "default")
+    found = ", ".join(f"{name} ({what})" for name, what in backends.available().items())
+    return [
+        f"python {platform.python_version()}, sqlite {sqlite3.sqlite_version}, "
+        + ", ".join(versions)
+        + f"; hypothesis profile {profile}",
+        f"backends: {found}; required: {', '.join(sorted(backends.demanded())) or 'none'}",
+    ]
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str, str], NoReturn]:
+    """``require(backend, reason)``: fail if the backend is demanded, else skip visibly."""
+    return backends.require
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the third-party data sets (``orders/``, ``users/``, ...); read it only."""
+    folder = backends.shared_folder() / "data"
+    if not folder.is_dir():
+        backends.require("shared", "set EVENTCORE_SHARED to the folder that holds data/")
+    return folder
