@@ -5,15 +5,12 @@ triggers), WAL, ``synchronous=FULL``, one ``BEGIN IMMEDIATE``, ``INSERT``, ``COM
 Rounds of both take turns, each on a file of its own in one folder, so that a slow minute of the
 machine slows both.
 
-    python -m benchmarks.bench_append [--folder DIR] [--rounds N] [--appends N] [--threads N]
+    python -m benchmarks.bench_append [--rounds N] [--appends N] [--threads N]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import sqlite3
-import statistics
 import tempfile
 import threading
 import time
@@ -21,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+from benchmarks.measuring import arguments, rate, ratio, report
 from eventcore.events.recorded import EncodedEvent
 from eventcore.stores.log import StreamAppend
 from eventcore.stores.sqlite.log import SQLiteLog
@@ -66,26 +64,23 @@ def seconds(work: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def compare(folder: Path, rounds: int, appends: int) -> dict[str, float]:
-    """Appends a second of both, and the median of the rounds' ratios (log / raw)."""
+def compare(folder: Path, rounds: int, appends: int) -> tuple[list[float], list[float]]:
+    """Appends a second of the log and of raw ``sqlite3``, a pair for each round."""
     raw, log = open_raw(folder / "raw.db"), SQLiteLog(folder / "log.db")
     append_raw(raw, range(1, 50))
     append_log(log, range(1, 50))
-    pairs = []
+    ours, theirs = [], []
     for turn in range(rounds):
         numbers = range(50 + turn * appends, 50 + (turn + 1) * appends)
         works = [lambda n=numbers: append_raw(raw, n), lambda n=numbers: append_log(log, n)]
         # Who goes first changes with every round.
         order = (0, 1) if turn % 2 else (1, 0)
         taken = {which: seconds(works[which]) for which in order}
-        pairs.append((taken[0], taken[1]))
+        theirs.append(appends / taken[0])
+        ours.append(appends / taken[1])
     raw.close()
     log.close()
-    return {
-        "raw_appends_per_second": appends / statistics.median(pair[0] for pair in pairs),
-        "log_appends_per_second": appends / statistics.median(pair[1] for pair in pairs),
-        "ratio": statistics.median(pair[0] / pair[1] for pair in pairs),
-    }
+    return ours, theirs
 
 
 def many_threads(folder: Path, threads: int, appends: int) -> float:
@@ -109,22 +104,21 @@ def many_threads(folder: Path, threads: int, appends: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", help="on the disk to measure (default: the temporary folder)")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--appends", type=int, default=300)
-    parser.add_argument("--threads", type=int, default=8)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+    """Measure, on the disk that holds the temporary folder."""
+    options = arguments(__doc__ or "", rounds=20, appends=300, threads=8)
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        found = compare(folder, arguments.rounds, arguments.appends)
-        found[f"log_appends_per_second_{arguments.threads}_threads"] = many_threads(
-            folder, arguments.threads, arguments.appends
-        )
-    print(json.dumps({key: round(value, 3) for key, value in found.items()}, indent=2))
-    if found["ratio"] < RATIO_MIN:
-        message = f"single appends are below {RATIO_MIN} x raw sqlite3"
-        raise SystemExit(message)
+        ours, theirs = compare(folder, options.rounds, options.appends)
+        together = many_threads(folder, options.threads, options.appends)
+    report(
+        "single appends on SQLite, synchronous=FULL",
+        [
+            ratio("one thread, over raw sqlite3", ours, theirs, RATIO_MIN),
+            rate("one thread", ours),
+            rate("raw sqlite3, one thread", theirs),
+            rate(f"{options.threads} threads", [together]),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast read models catch up from empty on SQLite: each alone, all in one pass, and in how much memory.
+"""How fast read models catch up from empty on SQLite, and in how much memory they follow.
 
     python benchmarks/bench_projections.py --events 200000
     python benchmarks/bench_projections.py --follow 1000000     # peak memory of a follower
@@ -15,11 +15,11 @@ import random
 import resource
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -84,7 +84,7 @@ def user_life(draw: random.Random, tick: int, users: list[str]) -> Iterator[Doma
 
 
 def session_life(
-    draw: random.Random, tick: int, users: list[str], activity: int = 5
+    draw: random.Random, tick: int, users: list[str], *, activity: int = 5
 ) -> Iterator[DomainEvent]:
     session = str(identifier(draw, tick))
     user = draw.choice(users) if users and draw.random() < 0.7 else None
@@ -120,7 +120,7 @@ def order_life(
         yield OrderDelivered(order_id=order)
 
 
-def model_life(draw: random.Random, tick: int) -> Iterator[DomainEvent]:
+def model_life(draw: random.Random, tick: int, _: list[str]) -> Iterator[DomainEvent]:
     model = str(identifier(draw, tick))
     yield ModelRegistered(model_id=model, name="churn", model_type="classifier")
     for version in ("1", "2"):
@@ -130,29 +130,22 @@ def model_life(draw: random.Random, tick: int) -> Iterator[DomainEvent]:
     yield ModelRetired(model_id=model, model_version="1")
 
 
-def webhook(draw: random.Random, tick: int) -> Iterator[DomainEvent]:
+def webhook(draw: random.Random, tick: int, _: list[str]) -> Iterator[DomainEvent]:
     number = str(identifier(draw, tick))
     yield WebhookReceived(
         webhook_id=number, source="github", payload={"action": "opened", "number": tick}
     )
 
 
-def life(family: str, draw: random.Random, tick: int, users: list[str]) -> Iterator[DomainEvent]:
-    match family:
-        case "user":
-            return user_life(draw, tick, users)
-        case "session":
-            return session_life(draw, tick, users)
-        case "session-ends":
-            return session_life(draw, tick, users, activity=0)
-        case "order":
-            return order_life(draw, tick, users)
-        case "order-items":
-            return order_life(draw, tick, users, items_only=True)
-        case "model":
-            return model_life(draw, tick)
-        case _:
-            return webhook(draw, tick)
+LIVES: dict[str, Callable[[random.Random, int, list[str]], Iterator[DomainEvent]]] = {
+    "user": user_life,
+    "session": session_life,
+    "session-ends": partial(session_life, activity=0),
+    "order": order_life,
+    "order-items": partial(order_life, items_only=True),
+    "model": model_life,
+    "webhook": webhook,
+}
 
 
 def shop(count: int, families: dict[str, int], seed: int = 7) -> Iterator[tuple[str, EncodedEvent]]:
@@ -164,7 +157,7 @@ def shop(count: int, families: dict[str, int], seed: int = 7) -> Iterator[tuple[
     made = 0
     while made < count:
         if len(lives) < 200:
-            lives.append(life(draw.choices(names, weights)[0], draw, made, users))
+            lives.append(LIVES[draw.choices(names, weights)[0]](draw, made, users))
         place = draw.randrange(len(lives))
         payload = next(lives[place], None)
         if payload is None:
@@ -242,13 +235,13 @@ def measure(count: int, repeat: int, only: list[str], *, same_file: bool) -> dic
                 results["own"][projection.name] = results["mixed"][projection.name]
                 continue
             results["own"][projection.name] = measure_own(
-                folder, projection, count, repeat, same_file=same_file
+                folder, projection, count, repeat=repeat, same_file=same_file
             )
     return results
 
 
 def measure_own(
-    folder: Path, projection: Projection, count: int, repeat: int, *, same_file: bool
+    folder: Path, projection: Projection, count: int, *, repeat: int, same_file: bool
 ) -> int:
     log = SQLiteLog(folder / f"own-{projection.name}.db", synchronous="NORMAL")
     fill(log, shop(count, {FAMILY_OF[projection.name]: 1}))
@@ -284,19 +277,17 @@ def measure_wait(rounds: int) -> dict[str, float]:
 
 
 def follow(count: int) -> dict[str, Any]:
-    """Peak memory of a process while all eight follow a log that another process would be writing."""
+    """Peak memory of a process that writes a log and follows it with all eight."""
     marks = []
     with tempfile.TemporaryDirectory() as name:
         log = SQLiteLog(Path(name) / "shop.db", synchronous="NORMAL")
         views = SQLiteViews(log.connections)
         runner = ProjectionRunner(log, views, built_in_projections())
-        done = threading.Event()
         runner.start()
-        step, made = count // 10, 0
+        step = count // 10
         batch: dict[str, list[EncodedEvent]] = {}
-        for stream, encoded in shop(count, FAMILIES):
+        for made, (stream, encoded) in enumerate(shop(count, FAMILIES), start=1):
             batch.setdefault(stream, []).append(encoded)
-            made += 1
             if made % BATCH_EVENTS == 0:
                 append_batch(log, batch)
                 batch = {}
@@ -306,7 +297,6 @@ def follow(count: int) -> dict[str, Any]:
                 runner.wait_for(log.head(), timeout_seconds=600)
                 peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
                 marks.append({"events": made, "peak_mib": round(peak_kib / 1024)})
-        done.set()
         runner.stop()
         views.close()
         log.close()

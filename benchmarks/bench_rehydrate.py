@@ -1,22 +1,22 @@
-"""Rebuilding an order of 1,000 events from a SQLite file, beside the library eventcore is built on.
+"""Rebuilding an order of 1,000 events from a SQLite file, beside the library eventcore builds on.
 
-Three sides, measured in turn, round by round, so that whatever else the machine does hits all of them:
+Four sides, measured in turn, round by round, so that whatever else the machine does hits them all:
 
 * eventcore: ``Repository.get`` without cache and without snapshots;
 * ``eventsourcing`` as shipped: decorated aggregate, JSON transcoder;
-* ``eventsourcing`` at its best with pydantic: frozen pydantic events, a mapper of its own with orjson, a
-  projector that folds into one mutable object by a table, all under ``python -O`` in a process beside.
+* ``eventsourcing`` with pydantic as its documentation shows for immutable aggregates: frozen pydantic
+  events, a mapper of its own with orjson, a mutator by ``singledispatch``;
+* the same tuned by hand beyond that: the projector folds into one mutable object by a table.
 
-All three keep the same order: the same 1,000 facts, lines by product, an exact Decimal subtotal.
+The latter two run under ``python -O`` in a process beside. All keep the same order: the same 1,000
+facts, lines by product, an exact Decimal subtotal.
 
-    python benchmarks/bench_rehydrate.py [--rounds N] [--json FILE]
+    python -m benchmarks.bench_rehydrate [--rounds N] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,14 +25,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial, singledispatch
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import orjson
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+from eventsourcing.persistence import Mapper, StoredEvent
+from eventsourcing.utils import get_topic, resolve_topic
+from pydantic import BaseModel, ConfigDict
+
+from benchmarks.measuring import Figure, interleaved, rate, ratio, report
+from eventcore.aggregates.orders import Order
+from eventcore.app import open_app
+from eventcore.commands.repository import Repository
+from eventcore.events.catalogue.orders import OrderItem
+
 EVENTS = 1_000
 GETS_PER_ROUND = 5
 ROUNDS = 15
-TARGETS = {"shipped": 5.0, "pydantic_optimised": 2.0}
+FORMS = {"documented": "pydantic as documented", "tuned": "pydantic tuned by hand"}
 ORDER_ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 PRICE = Decimal("2.25")
 
@@ -44,32 +58,6 @@ def facts() -> Iterator[tuple[str, str, int]]:
             yield "removed", f"product-{(n - 1) % 40}", 1
         else:
             yield "added", f"product-{n % 40}", 3
-
-
-def eventcore_side(folder: Path) -> Callable[[], Decimal]:
-    from eventcore.aggregates.orders import Order
-    from eventcore.app import open_app
-    from eventcore.commands.repository import Repository
-    from eventcore.events.catalogue.orders import OrderItem
-
-    app = open_app(f"sqlite:///{folder / 'eventcore.db'}")
-    order = Order(id=str(ORDER_ID))
-    first = OrderItem(product_id="product-0", quantity=3, price=PRICE)
-    order.create(items=[first], currency="GBP")
-    for kind, product_id, quantity in facts():
-        if kind == "added":
-            order.add_item(product_id=product_id, quantity=quantity, price=PRICE)
-        else:
-            order.remove_item(product_id=product_id, quantity=quantity)
-    app.save(order)
-    repository = Repository(app.log, cached_max=0)
-
-    def get() -> Decimal:
-        found = repository.get(Order, str(ORDER_ID))
-        assert found.version == EVENTS
-        return found.subtotal
-
-    return get
 
 
 @dataclass
@@ -97,39 +85,52 @@ class Lines:
                 lines.append((number, product_id, present - taken, price))
 
 
+def eventcore_side(folder: Path) -> Callable[[], Decimal]:
+    app = open_app(f"sqlite:///{folder / 'eventcore.db'}")
+    order = Order(id=str(ORDER_ID))
+    first = OrderItem(product_id="product-0", quantity=3, price=PRICE)
+    order.create(items=[first], currency="GBP")
+    for kind, product_id, quantity in facts():
+        if kind == "added":
+            order.add_item(product_id=product_id, quantity=quantity, price=PRICE)
+        else:
+            order.remove_item(product_id=product_id, quantity=quantity)
+    app.save(order)
+    repository = Repository(app.log, cached_max=0)
+
+    def get() -> Decimal:
+        return repository.get(Order, str(ORDER_ID)).subtotal
+
+    return get
+
+
+class ShippedOrder(Aggregate):
+    def __init__(self, product_id: str, quantity: int, price: Decimal, currency: str) -> None:
+        self.currency = currency
+        self.state = Lines()
+        self.state.add(product_id, quantity, price)
+
+    @staticmethod
+    def create_id(**_: Any) -> UUID:
+        return ORDER_ID
+
+    @event("ItemAdded")
+    def add_item(self, product_id: str, quantity: int, price: Decimal) -> None:
+        self.state.add(product_id, quantity, price)
+
+    @event("ItemRemoved")
+    def remove_item(self, product_id: str, quantity: int) -> None:
+        self.state.remove(product_id, quantity)
+
+
 def shipped_side(folder: Path) -> Callable[[], Decimal]:
-    from eventsourcing.application import Application
-    from eventsourcing.domain import Aggregate, event
-
-    class Order(Aggregate):
-        def __init__(self, product_id: str, quantity: int, price: Decimal, currency: str) -> None:
-            self.currency = currency
-            self.state = Lines()
-            self.state.add(product_id, quantity, price)
-
-        @staticmethod
-        def create_id(**_: Any) -> UUID:
-            return ORDER_ID
-
-        @event("ItemAdded")
-        def add_item(self, product_id: str, quantity: int, price: Decimal) -> None:
-            self.state.add(product_id, quantity, price)
-
-        @event("ItemRemoved")
-        def remove_item(self, product_id: str, quantity: int) -> None:
-            self.state.remove(product_id, quantity)
-
-    sys.modules[__name__].Order = Order  # type: ignore[attr-defined]  # stored by path
-    Order.__qualname__ = "Order"
-    for name in ("Created", "ItemAdded", "ItemRemoved"):
-        getattr(Order, name).__qualname__ = f"Order.{name}"
-    application: Application[UUID] = Application(
+    application = Application[UUID](
         {
             "PERSISTENCE_MODULE": "eventsourcing.sqlite",
             "SQLITE_DBNAME": str(folder / "shipped.db"),
         }
     )
-    order = Order("product-0", 3, PRICE, "GBP")
+    order = ShippedOrder("product-0", 3, PRICE, "GBP")
     for kind, product_id, quantity in facts():
         if kind == "added":
             order.add_item(product_id, quantity, PRICE)
@@ -139,61 +140,71 @@ def shipped_side(folder: Path) -> Callable[[], Decimal]:
 
     def get() -> Decimal:
         found: Any = application.repository.get(ORDER_ID)
-        assert found.version == EVENTS
-        return found.state.subtotal
+        return Decimal(found.state.subtotal)
 
     return get
 
 
-def pydantic_side(folder: Path) -> Callable[[], Decimal]:
-    import orjson
-    from eventsourcing.application import Application
-    from eventsourcing.persistence import Mapper, StoredEvent
-    from eventsourcing.utils import get_topic, resolve_topic
-    from pydantic import BaseModel, ConfigDict
+class Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+    originator_id: UUID
+    originator_version: int
+    timestamp: datetime
 
-    class Event(BaseModel):
-        model_config = ConfigDict(frozen=True)
-        originator_id: UUID
-        originator_version: int
-        timestamp: datetime
 
-    class Created(Event):
-        product_id: str
-        quantity: int
-        price: Decimal
-        currency: str
+class Created(Event):
+    product_id: str
+    quantity: int
+    price: Decimal
+    currency: str
 
-    class ItemAdded(Event):
-        product_id: str
-        quantity: int
-        price: Decimal
 
-    class ItemRemoved(Event):
-        product_id: str
-        quantity: int
+class ItemAdded(Event):
+    product_id: str
+    quantity: int
+    price: Decimal
 
-    for cls in (Created, ItemAdded, ItemRemoved):
-        cls.__qualname__ = cls.__name__
-        setattr(sys.modules[__name__], cls.__name__, cls)
 
-    class OrjsonMapper(Mapper[UUID]):
-        def to_stored_event(self, domain_event: Any) -> StoredEvent:
-            state = domain_event.model_dump(mode="json")
-            return StoredEvent(
-                originator_id=domain_event.originator_id,
-                originator_version=domain_event.originator_version,
-                topic=get_topic(type(domain_event)),
-                state=orjson.dumps(state),
-            )
+class ItemRemoved(Event):
+    product_id: str
+    quantity: int
 
-        def to_domain_event(self, stored_event: Any) -> Any:
-            return resolve_topic(stored_event.topic)(**orjson.loads(stored_event.state))
 
-    class Shop(Application[UUID]):
-        def construct_mapper(self) -> Any:
-            return OrjsonMapper(transcoder=self.construct_transcoder())
+class OrjsonMapper(Mapper[UUID]):
+    def to_stored_event(self, domain_event: Any) -> StoredEvent:
+        return StoredEvent(
+            originator_id=domain_event.originator_id,
+            originator_version=domain_event.originator_version,
+            topic=get_topic(type(domain_event)),
+            state=orjson.dumps(domain_event.model_dump(mode="json")),
+        )
 
+    def to_domain_event(self, stored_event: Any) -> Any:
+        return resolve_topic(stored_event.topic)(**orjson.loads(stored_event.state))
+
+
+class Shop(Application[UUID]):
+    def construct_mapper(self) -> Any:
+        return OrjsonMapper(transcoder=self.construct_transcoder())
+
+
+def pydantic_shop(path: Path) -> Shop:
+    """An application with the order stored as pydantic events."""
+    shop = Shop({"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)})
+    base: dict[str, Any] = {"originator_id": ORDER_ID, "timestamp": datetime.now(UTC)}
+    first = {"product_id": "product-0", "quantity": 3, "price": PRICE, "currency": "GBP"}
+    events: list[Any] = [Created(originator_version=1, **base, **first)]
+    for version, (kind, product_id, quantity) in enumerate(facts(), start=2):
+        fact = {"originator_version": version, "product_id": product_id, "quantity": quantity}
+        if kind == "added":
+            events.append(ItemAdded(**base, **fact, price=PRICE))
+        else:
+            events.append(ItemRemoved(**base, **fact))
+    shop.save(*events)
+    return shop
+
+
+def tuned_side(folder: Path) -> Callable[[], Decimal]:
     def add(lines: Lines, event: Any) -> None:
         lines.add(event.product_id, event.quantity, event.price)
 
@@ -208,32 +219,64 @@ def pydantic_side(folder: Path) -> Callable[[], Decimal]:
             appliers[type(event)](lines, event)
         return lines
 
-    application = Shop(
-        {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "best.db")}
-    )
-    now = datetime.now(UTC)
-    events: list[Any] = [
-        Created(
-            originator_id=ORDER_ID,
-            originator_version=1,
-            timestamp=now,
-            product_id="product-0",
-            quantity=3,
-            price=PRICE,
-            currency="GBP",
-        )
-    ]
-    for version, (kind, product_id, quantity) in enumerate(facts(), start=2):
-        base = {"originator_id": ORDER_ID, "originator_version": version, "timestamp": now}
-        if kind == "added":
-            events.append(ItemAdded(**base, product_id=product_id, quantity=quantity, price=PRICE))
-        else:
-            events.append(ItemRemoved(**base, product_id=product_id, quantity=quantity))
-    application.save(*events)
+    shop = pydantic_shop(folder / "tuned.db")
 
     def get() -> Decimal:
-        found: Any = application.repository.get(ORDER_ID, projector_func=project)
-        return found.subtotal
+        found: Any = shop.repository.get(ORDER_ID, projector_func=project)
+        return Decimal(found.subtotal)
+
+    return get
+
+
+@dataclass(frozen=True)
+class ImmutableOrder:
+    """The state of the documented form: each event makes a new one.
+
+    A dataclass and not a pydantic model, and lines shared between the versions: validating or
+    copying them for every event would cost the rival many times what it needs.
+    """
+
+    id: UUID
+    version: int
+    modified_on: datetime
+    state: Lines
+
+
+@singledispatch
+def mutate(event: Any, order: Any) -> Any:
+    raise NotImplementedError(event)
+
+
+@mutate.register
+def _(event: Created, _order: Any) -> ImmutableOrder:
+    lines = Lines()
+    lines.add(event.product_id, event.quantity, event.price)
+    return ImmutableOrder(event.originator_id, 1, event.timestamp, lines)
+
+
+@mutate.register
+def _(event: ItemAdded, order: ImmutableOrder) -> ImmutableOrder:
+    order.state.add(event.product_id, event.quantity, event.price)
+    return ImmutableOrder(order.id, event.originator_version, event.timestamp, order.state)
+
+
+@mutate.register
+def _(event: ItemRemoved, order: ImmutableOrder) -> ImmutableOrder:
+    order.state.remove(event.product_id, event.quantity)
+    return ImmutableOrder(order.id, event.originator_version, event.timestamp, order.state)
+
+
+def documented_side(folder: Path) -> Callable[[], Decimal]:
+    def project(order: Any, events: Any) -> Any:
+        for event in events:
+            order = mutate(event, order)
+        return order
+
+    shop = pydantic_shop(folder / "documented.db")
+
+    def get() -> Decimal:
+        found: Any = shop.repository.get(ORDER_ID, projector_func=project)
+        return Decimal(found.state.subtotal)
 
     return get
 
@@ -246,77 +289,64 @@ def seconds_of(get: Callable[[], Decimal]) -> float:
 
 
 def serve(folder: Path) -> None:
-    """The side under ``python -O``: one round a line of standard input."""
+    """The sides under ``python -O``: the name of one a line of standard input."""
     if __debug__:
         sys.exit("the rival at its best runs under python -O")
-    get = pydantic_side(folder)
-    print(get(), flush=True)
-    for _ in sys.stdin:
-        print(seconds_of(get), flush=True)
+    sides = {"documented": documented_side(folder), "tuned": tuned_side(folder)}
+    for get in sides.values():
+        print(get(), flush=True)
+    for line in sys.stdin:
+        print(seconds_of(sides[line.strip()]), flush=True)
 
 
-def measure(folder: Path, rounds: int) -> dict[str, Any]:
+def measure(folder: Path, rounds: int) -> list[Figure]:
     with subprocess.Popen(
-        [sys.executable, "-O", __file__, "--serve", str(folder)],
+        [sys.executable, "-O", "-m", "benchmarks.bench_rehydrate", "--serve", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as rival:
-        assert rival.stdin is not None
-        assert rival.stdout is not None
+        requests, answers = rival.stdin, rival.stdout
+        if requests is None or answers is None:
+            sys.exit("the process beside has no pipes")
 
-        def ask() -> float:
-            rival.stdin.write("\n")
-            rival.stdin.flush()
-            return float(rival.stdout.readline())
+        def ask(form: str) -> float:
+            print(form, file=requests, flush=True)
+            return EVENTS / float(answers.readline())
 
         ours, shipped = eventcore_side(folder), shipped_side(folder)
-        totals = {ours(), shipped(), Decimal(rival.stdout.readline())}
+        totals = {ours(), shipped(), *(Decimal(answers.readline()) for _ in FORMS)}
         if len(totals) != 1:
             sys.exit(f"the sides disagree about the order: {totals}")
-        sides = {
-            "eventcore": lambda: seconds_of(ours),
-            "shipped": lambda: seconds_of(shipped),
-            "pydantic_optimised": ask,
+        cases: dict[str, Callable[[], float]] = {
+            "eventcore": lambda: EVENTS / seconds_of(ours),
+            "shipped": lambda: EVENTS / seconds_of(shipped),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(rounds):
-            for name, side in sides.items():
-                seconds[name].append(side())
-        rival.stdin.close()
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    ratios = {
-        name: statistics.median(
-            theirs / mine for theirs, mine in zip(seconds[name], seconds["eventcore"], strict=True)
-        )
-        for name in TARGETS
-    }
-    return {
-        "benchmark": "rehydrate",
-        "events": EVENTS,
-        "rounds": rounds,
-        "events_per_second": {name: round(EVENTS / median) for name, median in medians.items()},
-        "times_as_fast_as": {name: round(ratio, 2) for name, ratio in ratios.items()},
-        "targets": TARGETS,
-        "held": all(ratios[name] >= target for name, target in TARGETS.items()),
-    }
+        cases |= {form: partial(ask, form) for form in FORMS}
+        rates = interleaved(cases, rounds)
+        requests.close()
+    mine = rates["eventcore"]
+    return [
+        rate("eventcore, from SQLite, no cache, no snapshot", mine),
+        rate("eventsourcing as shipped", rates["shipped"]),
+        *(rate(f"eventsourcing, {name}, -O", rates[form]) for form, name in FORMS.items()),
+        ratio("eventcore / shipped", mine, rates["shipped"], 5.0),
+        ratio("eventcore / pydantic as documented, -O", mine, rates["documented"], 2.0),
+        ratio("eventcore / pydantic tuned by hand, -O", mine, rates["tuned"]),
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Rebuild an order of 1,000 events.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve)
         return
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), arguments.rounds)
-    print(json.dumps(result, indent=2))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
-    sys.exit(0 if result["held"] else 1)
+        report("Rehydrating an order of 1,000 events", measure(Path(folder), arguments.rounds))
 
 
 if __name__ == "__main__":

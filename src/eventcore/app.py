@@ -61,7 +61,7 @@ class App:
         log: The log itself, for reading and following.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a keyword, the last two with a default
         self,
         settings: Settings,
         log: Log,

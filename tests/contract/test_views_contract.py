@@ -16,7 +16,8 @@ from eventcore.errors import (
 )
 from eventcore.projections import Index, MemoryViews, Projection, Table, TimeText
 from eventcore.projections.sqlite import SQLiteViews
-from eventcore.projections.views import Checkpoint, Views
+from eventcore.projections.transactions import Checkpoint
+from eventcore.projections.views import Views
 
 
 class ThingRow(NamedTuple):
@@ -170,11 +171,15 @@ def test_a_transaction_that_raises_changes_nothing(kept):
     put(kept, THINGS, THING)
     before = kept.checkpoint("things")
 
-    with pytest.raises(RuntimeError, match="stop"), kept.transaction() as transaction:
-        transaction.advance("things", before, 5)
-        transaction.upsert(THINGS, [FULL, THING._replace(number=3)])
-        transaction.delete(THINGS, ["a"])
-        raise RuntimeError("stop")
+    def stop_in_the_middle() -> None:
+        with kept.transaction() as transaction:
+            transaction.advance("things", before, 5)
+            transaction.upsert(THINGS, [FULL, THING._replace(number=3)])
+            transaction.delete(THINGS, ["a"])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stop_in_the_middle()
 
     assert list(kept.query(THINGS)) == [THING]
     assert kept.checkpoint("things") == before
@@ -203,12 +208,13 @@ def test_a_checkpoint_that_moved_in_between_is_not_moved_again(kept, field):
     found = kept.checkpoint("things")
     expected = found._replace(**{field: getattr(found, field) + 1})
 
-    with (
-        pytest.raises(CheckpointMovedError, match="things was at") as caught,
-        kept.transaction() as t,
-    ):
-        t.upsert(THINGS, [THING])
-        t.advance("things", expected, 9)
+    def advance() -> None:
+        with kept.transaction() as transaction:
+            transaction.upsert(THINGS, [THING])
+            transaction.advance("things", expected, 9)
+
+    with pytest.raises(CheckpointMovedError, match="things was at") as caught:
+        advance()
 
     assert (caught.value.expected, caught.value.found) == (expected, found)
     assert list(kept.query(THINGS)) == []

@@ -10,7 +10,8 @@ from eventcore.projections.projection import Projection, appends, on
 from eventcore.projections.read_models import built_in_projections
 from eventcore.projections.runner import Progress, ProjectionRunner, ProjectionStatus
 from eventcore.projections.tables import Index, Table
-from eventcore.projections.views import Checkpoint, Transaction, Views
+from eventcore.projections.transactions import Checkpoint, Transaction
+from eventcore.projections.views import Views
 
 __all__ = [
     "Checkpoint",

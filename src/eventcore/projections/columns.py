@@ -104,11 +104,6 @@ class Column:
         """Whether it is bookkeeping that is not printed."""
         return self.name.startswith("_")
 
-    @property
-    def converted(self) -> bool:
-        """Whether the stored value differs from the one in Python."""
-        return self.kind not in {Kind.TEXT, Kind.INTEGER, Kind.TIME_TEXT}
-
     def encode(self, values: Sequence[Any]) -> Sequence[StoredValue]:
         """Stored values for this column of many rows.
 
@@ -132,6 +127,7 @@ class Column:
     def _encode_present(
         self, values: Sequence[Any], present: Sequence[Any]
     ) -> Sequence[StoredValue]:
+        convert: Callable[[Any], StoredValue]
         match self.kind:
             case Kind.TEXT | Kind.TIME_TEXT:
                 self._check_text(present)
@@ -141,13 +137,14 @@ class Column:
                     self._refuse("is beyond 64 bits")
                 return values
             case Kind.FLAG:
-                return [None if value is None else int(value) for value in values]
+                convert = int
             case Kind.DECIMAL:
-                return [None if value is None else self._decimal_text(value) for value in values]
+                convert = self._decimal_text
             case Kind.TIME:
-                return [None if value is None else self._time_text(value) for value in values]
+                convert = self._time_text
             case Kind.OBJECT | Kind.ARRAY:
-                return [None if value is None else self._json_text(value) for value in values]
+                convert = self._json_text
+        return [None if value is None else convert(value) for value in values]
 
     def _check_text(self, present: Sequence[str]) -> None:
         if self.choices is not None:
@@ -229,7 +226,7 @@ def decimal_text(value: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
-def column_of(row: str, attribute: str, name: str, annotation: Any) -> Column:
+def column_of(row: str, attribute: str, name: str, *, annotation: Any) -> Column:
     """The column that a field of a row type declares.
 
     Raises:

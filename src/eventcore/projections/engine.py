@@ -23,7 +23,8 @@ from eventcore.events.registry import EventRegistry, default_registry
 from eventcore.projections.fold import Failure, Folded, PageFold
 from eventcore.projections.plan import Plan
 from eventcore.projections.projection import Projection
-from eventcore.projections.views import Checkpoint, Transaction, Views
+from eventcore.projections.transactions import Checkpoint, Transaction
+from eventcore.projections.views import Views
 from eventcore.stores.log import LogFilter, Page
 
 _position_of = attrgetter("position")
@@ -102,8 +103,8 @@ class Engine:
             built, wanted = kept.checkpoint.version, kept.projection.version
             if built != wanted:
                 raise ConfigurationError(
-                    message=f"The rows of projection {kept.projection.name} in {self.views.name} were "
-                    f"made by its version {built}, this code is version {wanted}. Rebuild it: "
+                    message=f"The rows of projection {kept.projection.name} in {self.views.name} "
+                    f"were made by its version {built}, this code is version {wanted}. Rebuild it: "
                     f"eventcore projections rebuild {kept.projection.name}"
                 )
 
@@ -180,7 +181,7 @@ class Engine:
         if folded:
             with self.views.transaction() as transaction:
                 for kept, fresh, outcome in folded:
-                    self._write(transaction, kept, fresh, outcome, end)
+                    self._write(transaction, kept, outcome, events=fresh, end=end)
         for kept, _, outcome in folded:
             kept.checkpoint = kept.checkpoint._replace(position=_reached(outcome, end))
             kept.fold.committed()
@@ -188,12 +189,13 @@ class Engine:
                 kept.failure = _failure(kept.projection, outcome.failure)
         return Applied(max((len(fresh) for _, fresh, _ in folded), default=0))
 
-    def _write(  # the parts of one projection's share of a page
+    def _write(
         self,
         transaction: Transaction,
         kept: _Kept,
-        events: Sequence[Recorded[Any]],
         outcome: Folded,
+        *,
+        events: Sequence[Recorded[Any]],
         end: int,
     ) -> None:
         # The checkpoint first: if it moved, nothing else need be tried.
@@ -216,7 +218,7 @@ class Engine:
         for event in _above(events, kept.checkpoint.position):
             try:
                 with self.views.transaction() as transaction:
-                    self._write(transaction, kept, [event], Folded([]), event.position)
+                    self._write(transaction, kept, Folded([]), events=[event], end=event.position)
             except _PageFailedError as error:
                 kept.failure = _failure(kept.projection, Failure(event, error.cause))
                 return
@@ -250,7 +252,8 @@ def check_names(projections: Sequence[Projection]) -> None:
             other = owners.setdefault(table.name, projection.name)
             if other != projection.name:
                 raise ConfigurationError(
-                    message=f"Projections {other} and {projection.name} both keep a table {table.name}"
+                    message=f"Projections {other} and {projection.name} both keep a table "
+                    f"{table.name}"
                 )
 
 

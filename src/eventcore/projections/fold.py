@@ -1,4 +1,4 @@
-"""Folding a page: find the rows it touches, load them at once, change them in memory, write each once.
+"""Folding a page: find the rows it touches, load them at once, change each, write each once.
 
 A fold remembers rows between pages. That is safe because a projection's rows change only together
 with
@@ -17,14 +17,15 @@ from eventcore.events.recorded import Recorded
 from eventcore.projections.plan import Plan, Step
 from eventcore.projections.projection import AnyTable, Fold
 from eventcore.projections.remembered import Remembered
-from eventcore.projections.views import TableChanges, Views
+from eventcore.projections.transactions import TableChanges
+from eventcore.projections.views import Views
 
 EXACT: Final = Context(prec=80)
-"""Handlers calculate with so many digits, whatever the calling thread is set to: sums of money are exact."""
+"""How handlers calculate, whatever the calling thread is set to: sums of money are exact."""
 
 Event = Recorded[Any]
 Apply = Callable[[Event, Any], None]
-"""Calls one handler for an event and what it touches, and puts the outcome among the remembered rows."""
+"""Calls one handler for an event and what it touches, and keeps the outcome for the page's end."""
 Work = tuple[Apply, Event, Any]
 """One call to make: plain tuples, made once per event on the hottest path."""
 Find = Callable[[Event], None]
@@ -155,7 +156,7 @@ class PageFold:
             remembered.restore()
 
     def _check(self, event: Event) -> None:
-        """Fold one event on top of those before it, and find fault with it if there is any to find."""
+        """Fold one event on top of those before it, and find fault with it if there is any."""
         self._find((event,))
         keys = {name: list(remembered.wanted) for name, remembered in self._tables.items()}
         try:
@@ -178,7 +179,7 @@ class PageFold:
     def _finder(self, step: Step) -> Find:
         add = self._work.append
         if step.table is None:
-            return _finding_touched(step, self._tables, self.plan, add)
+            return _finding_touched(step, self._tables, self.plan, add=add)
         remembered = self._tables[step.table.name]
         match step.fold:
             case Fold.APPEND:
@@ -186,9 +187,9 @@ class PageFold:
             case Fold.KEYS:
                 return _finding_keys(step, remembered, add)
             case Fold.GROUP:
-                return _finding_key(step, _grouping(step, remembered), remembered, add)
+                return _finding_key(step, _grouping(step, remembered), remembered, add=add)
             case _:
-                return _finding_key(step, _keying(step, remembered), remembered, add)
+                return _finding_key(step, _keying(step, remembered), remembered, add=add)
 
 
 Add = Callable[[Work], None]
@@ -201,7 +202,7 @@ def _finding_appended(apply: Apply, add: Add) -> Find:
     return find
 
 
-def _finding_key(step: Step, apply: Apply, remembered: Remembered, add: Add) -> Find:
+def _finding_key(step: Step, apply: Apply, remembered: Remembered, *, add: Add) -> Find:
     locate, want = step.locate, remembered.wanted.append
 
     def find(event: Event) -> None:
@@ -224,7 +225,7 @@ def _finding_keys(step: Step, remembered: Remembered, add: Add) -> Find:
     return find
 
 
-def _finding_touched(step: Step, tables: dict[str, Remembered], plan: Plan, add: Add) -> Find:
+def _finding_touched(step: Step, tables: dict[str, Remembered], plan: Plan, *, add: Add) -> Find:
     locate, apply = step.locate, _touching(step, tables)
     wants = {
         name: remembered.wanted.append

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from eventcore.errors import CheckpointMovedError, SchemaMismatchError, StoreClosedError
-from eventcore.projections.projection import AnyTable, Projection
-from eventcore.projections.tables import Key, RowT, StoredRow, Table
-from eventcore.projections.views import Checkpoint, TableChanges
+from eventcore.projections.projection import Projection
+from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table
+from eventcore.projections.transactions import Checkpoint, TableChanges
 from eventcore.stores.following import CommitSignal
 
 _NAME = "memory views"

@@ -80,8 +80,8 @@ class Plan:
         mixed = (self.grouped & keyed) | (self.appended & (keyed | self.grouped))
         if mixed:
             raise RegistrationError(
-                message=f"Projection {projection.name}: all handlers that change {min(mixed)} must do so "
-                "in one way: by key, by group, or by appending"
+                message=f"Projection {projection.name}: all handlers that change {min(mixed)} must "
+                "do so in one way: by key, by group, or by appending"
             )
 
     def _tables_folded(self, *folds: Fold) -> set[str]:
@@ -115,5 +115,5 @@ def _meets(rule: _Rule, event_class: type[DomainEvent]) -> bool:
     return issubclass(event_class, rule.event_types)
 
 
-def _nowhere(event: Any) -> None:
+def _nowhere(_event: Any) -> None:
     return None

@@ -1,4 +1,4 @@
-"""Projection: which rows an event touches and how they change, one small function per kind of event.
+"""Projection: which rows an event touches and how they change, a small function per kind of event.
 
 ::
 
@@ -25,13 +25,24 @@ from typing_extensions import override
 
 from eventcore.errors import RegistrationError
 from eventcore.events.event import DomainEvent
-from eventcore.projections.tables import Key, Table
+from eventcore.projections.tables import AnyTable, Key
 
 if TYPE_CHECKING:
     from eventcore.events.recorded import Recorded
-    from eventcore.projections.views import Transaction
+    from eventcore.projections.transactions import Transaction
 
-AnyTable = Table[Any]
+__all__ = [
+    "AnyTable",
+    "Fold",
+    "Handler",
+    "Locate",
+    "Projection",
+    "appends",
+    "handlers_of",
+    "on",
+    "table_of",
+]
+
 Locate = Callable[[Any], Any]
 """From a recorded event to what it touches."""
 
@@ -91,7 +102,10 @@ def on(  # noqa: PLR0913 - exactly one of the keywords that say what is touched 
     Args:
         event_types: ``DomainEvent`` itself means every event, of unknown types as well.
         table: Which of the projection's tables; may be left out if it has one.
-        key, keys, group, touches: See above.
+        key: See above.
+        keys: See above.
+        group: See above.
+        touches: See above.
         internal: Also the library's own bookkeeping events.
 
     Raises:
@@ -118,7 +132,7 @@ def on(  # noqa: PLR0913 - exactly one of the keywords that say what is touched 
 def appends(
     *event_types: type[DomainEvent], table: AnyTable | None = None, internal: bool = False
 ) -> Callable[[_F], _F]:
-    """Mark a method whose rows are written without looking: ``f(self, event) -> row | rows | None``.
+    """Mark a method whose rows are written unseen: ``f(self, event) -> row | rows | None``.
 
     The row's key comes from the event alone, so writing it again changes nothing.
 
@@ -168,7 +182,8 @@ class Projection:
         super().__init_subclass__()
         if not cls.name or not cls.tables or cls.version < 1:
             raise RegistrationError(
-                message=f"Projection {cls.__name__} needs a name, at least one table, a version from 1"
+                message=f"Projection {cls.__name__} needs a name, at least one table, "
+                "and a version from 1"
             )
         for function, handler in handlers_of(cls):
             _check_handler(cls, function, handler)

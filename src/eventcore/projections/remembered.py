@@ -7,10 +7,11 @@ from itertools import islice
 from typing import Any, Final
 
 from eventcore.projections.tables import Key, Table
-from eventcore.projections.views import TableChanges, Views
+from eventcore.projections.transactions import TableChanges
+from eventcore.projections.views import Views
 
 ROWS_REMEMBERED_MAX: Final = 20_000
-"""Rows (or groups) of one table that are remembered between pages: bounds memory, not what can be kept."""
+"""Rows (or groups) of a table remembered between pages: bounds memory, not what can be kept."""
 
 
 class Remembered:

@@ -32,7 +32,7 @@ WAIT_TIMEOUT_SECONDS: Final = 10.0
 """How long :meth:`ProjectionRunner.wait_for` waits unless told."""
 
 OnPage = Callable[[int, int], None]
-"""Called after each page with the number of events applied and the position reached; for progress bars."""
+"""Called after each page with the events applied and the position reached; for progress bars."""
 
 
 _state_of = attrgetter("state")
@@ -142,7 +142,7 @@ class ProjectionRunner:
         return Progress(events, engine.position)
 
     def _read_and_apply(self, engine: Engine, size: int) -> tuple[Applied, int]:
-        """One page, and the size of the next. Everything a page is made of is gone when this returns."""
+        """One page, and the size of the next. What a page is made of is gone when this returns."""
         page = self.log.read_page(engine.position, size, engine.where())
         return self._apply(engine, page), _next_size(size, page)
 
@@ -298,9 +298,11 @@ class ProjectionRunner:
             waited_for = [projection.name for projection in self.projections]
         deadline = time.monotonic() + timeout_seconds
         for name in waited_for:
-            self._wait_for(name, position, timeout_seconds, deadline)
+            self._wait_for(name, position, timeout_seconds=timeout_seconds, deadline=deadline)
 
-    def _wait_for(self, name: str, position: int, timeout_seconds: float, deadline: float) -> None:
+    def _wait_for(
+        self, name: str, position: int, *, timeout_seconds: float, deadline: float
+    ) -> None:
         signal = self.views.signal
         while True:
             token = signal.token()

@@ -12,10 +12,10 @@ from typing import Any, Final
 import orjson
 
 from eventcore.errors import CheckpointMovedError, SchemaMismatchError, StoreError
-from eventcore.projections.projection import AnyTable, Projection
+from eventcore.projections.projection import Projection
 from eventcore.projections.sqlite_statements import TableStatements, quote
-from eventcore.projections.tables import Key, RowT, StoredRow, Table
-from eventcore.projections.views import Checkpoint, TableChanges
+from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table
+from eventcore.projections.transactions import Checkpoint, TableChanges
 from eventcore.stores.following import CommitSignal
 from eventcore.stores.sqlite.connections import SQLiteConnections
 from eventcore.stores.sqlite.wakeup import CommitWatch
@@ -31,7 +31,7 @@ WAL_PAGES: Final = 1_000
 """SQLite moves the write-ahead log into the file when it has so many pages: its own default."""
 
 WAL_PAGES_CATCHING_UP: Final = 16_000
-"""The same while catching up (64 MiB): a page that changes often is then moved once, not once a commit."""
+"""The same while catching up (64 MiB): a page that changes often is then moved once."""
 
 
 class SQLiteViews:

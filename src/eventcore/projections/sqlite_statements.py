@@ -1,4 +1,4 @@
-"""SQL for declared tables: the one place where statements are built, since their names come from code.
+"""SQL for declared tables: the one place where statements are built, their names come from code.
 
 Every name is quoted, and was checked by :class:`~eventcore.projections.tables.Table`; values are
 always bound, never part of the text.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from eventcore.projections.columns import Column, Kind
-from eventcore.projections.projection import AnyTable
+from eventcore.projections.tables import AnyTable
 
 
 def quote(name: str) -> str:
@@ -59,7 +59,8 @@ class TableStatements:
         key = _list(table.key)
         definitions = ", ".join(map(_define, table.columns))
         self.create = [
-            f"CREATE TABLE IF NOT EXISTS {name} ({definitions}, PRIMARY KEY ({key})) STRICT{_layout(table)}",
+            f"CREATE TABLE IF NOT EXISTS {name} ({definitions}, PRIMARY KEY ({key})) "
+            f"STRICT{_layout(table)}",
             *(_index(table, index) for index in _indexes(table)),
         ]
         self.drop = f"DROP TABLE IF EXISTS {name}"
@@ -83,10 +84,11 @@ class TableStatements:
         on = " AND ".join(
             f"t.{quote(n)} = json_extract(w.value, '$[{i}]')" for i, n in enumerate(names)
         )
-        return f"SELECT {columns} FROM json_each(?) AS w CROSS JOIN {quote(self._table.name)} AS t ON {on}"
+        table = quote(self._table.name)
+        return f"SELECT {columns} FROM json_each(?) AS w CROSS JOIN {table} AS t ON {on}"
 
     def query(self, equal: Iterable[str], absent: Iterable[str]) -> str:
-        """Rows by key where some columns equal a parameter and others are NULL; the last is the limit."""
+        """Rows by key, some columns equal to parameters, others NULL; the last one is the limit."""
         conditions = [f"{quote(n)} = ?" for n in equal] + [f"{quote(n)} IS NULL" for n in absent]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return f"{self.select}{where} ORDER BY {_list(self._table.key)} LIMIT ?"

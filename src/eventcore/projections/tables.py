@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import itemgetter
@@ -99,7 +99,7 @@ class Table(Generic[RowT]):
         hints = get_type_hints(row, include_extras=True)
         fields: tuple[str, ...] = getattr(row, "_fields", ())
         self.columns: tuple[Column, ...] = tuple(
-            column_of(row.__name__, field, renamed.pop(field, field), hints[field])
+            column_of(row.__name__, field, renamed.pop(field, field), annotation=hints[field])
             for field in fields
         )
         self.key = tuple(key)
@@ -115,35 +115,39 @@ class Table(Generic[RowT]):
         self._plain = not any(column.decoder for column in self.columns)
 
     def _check(self, unknown_fields: Mapping[str, str]) -> None:
-        problem = None
-        named = [
-            *self.key,
-            *self.group,
-            *(name for index in self.indexes for name in index.columns),
-        ]
-        named += [self.ttl_column] if self.ttl_column else []
-        if not self.columns:
-            problem = f"{self.row.__name__} is no NamedTuple with fields"
-        elif not _TABLE_FORM.fullmatch(self.name):
-            problem = "a name is lower-case letters, digits and underscores, at most 63"
-        elif self.name.startswith(_RESERVED_PREFIXES) or self.name in _RESERVED_NAMES:
-            problem = "the name is reserved"
-        elif unknown_fields:
-            problem = f"columns= names {min(unknown_fields)!r}, which is no field of the row"
-        elif bad := [name for name in self._by_name if not _COLUMN_FORM.fullmatch(name)]:
-            problem = f"{bad[0]!r} is no column name"
-        elif len(self._by_name) < len(self.columns):
-            problem = "two columns share a name"
-        elif not self.key:
-            problem = "a row needs a key"
-        elif missing := [name for name in named if name not in self._by_name]:
-            problem = f"it has no column {missing[0]!r}"
-        elif nullable := [name for name in self.key if self._by_name[name].optional]:
-            problem = f"the key column {nullable[0]!r} may be None"
-        elif (self.ttl_days is None) != (self.ttl_column is None):
-            problem = "ttl_days and ttl_column belong together"
+        problem = next(self._problems(unknown_fields), None)
         if problem:
             raise RegistrationError(message=f"Table {self.name}: {problem}")
+
+    def _problems(self, unknown_fields: Mapping[str, str]) -> Iterator[str]:
+        """What is wrong with the declaration; each check may rely on those before it."""
+        if not self.columns:
+            yield f"{self.row.__name__} is no NamedTuple with fields"
+        if not _TABLE_FORM.fullmatch(self.name):
+            yield "a name is lower-case letters, digits and underscores, at most 63"
+        if self.name.startswith(_RESERVED_PREFIXES) or self.name in _RESERVED_NAMES:
+            yield "the name is reserved"
+        yield from self._problems_of_columns(unknown_fields)
+        if (self.ttl_days is None) != (self.ttl_column is None):
+            yield "ttl_days and ttl_column belong together"
+
+    def _problems_of_columns(self, unknown_fields: Mapping[str, str]) -> Iterator[str]:
+        for field in unknown_fields:
+            yield f"columns= names {field!r}, which is no field of the row"
+        for name in self._by_name:
+            if not _COLUMN_FORM.fullmatch(name):
+                yield f"{name!r} is no column name"
+        if len(self._by_name) < len(self.columns):
+            yield "two columns share a name"
+        if not self.key:
+            yield "a row needs a key"
+        indexed = [name for index in self.indexes for name in index.columns]
+        expiring = [self.ttl_column] if self.ttl_column else []
+        named = [*self.key, *self.group, *indexed, *expiring]
+        yield from (f"it has no column {n!r}" for n in named if n not in self._by_name)
+        yield from (
+            f"the key column {n!r} may be None" for n in self.key if self._by_name[n].optional
+        )
 
     def _getter(self, names: Sequence[str]) -> Callable[[RowT], Key]:
         order = [column.name for column in self.columns]
@@ -245,7 +249,7 @@ class Table(Generic[RowT]):
         return encoded
 
     def public(self, row: RowT) -> dict[str, Any]:
-        """A row as it is printed: stored names, JSON values, decimals as text, times as ISO-8601 UTC."""
+        """A row as it is printed: stored names, JSON values, amounts as text, times as ISO-8601."""
         stored = self.encode([row])[0]
         return {
             column.name: _printable(column, value)
@@ -264,6 +268,10 @@ class Table(Generic[RowT]):
     @override
     def __repr__(self) -> str:
         return f"<Table {self.name}>"
+
+
+AnyTable = Table[Any]
+"""A table whose kind of row does not matter."""
 
 
 def _condition(column: Column, value: Any) -> StoredValue:

@@ -8,65 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from eventcore.projections.projection import AnyTable, Projection
-from eventcore.projections.tables import Key, RowT, StoredRow, Table
+from eventcore.projections.projection import Projection
+from eventcore.projections.tables import AnyTable, Key, RowT, Table
+from eventcore.projections.transactions import Checkpoint, Transaction
 from eventcore.stores.following import CommitSignal
-
-
-class Checkpoint(NamedTuple):
-    """How far a projection's rows are.
-
-    Attributes:
-        position: Every event up to it is applied, none above.
-        version: The projection's version that made the rows.
-        revision: Grows when rows change other than by events (rebuilt, expired): what a runner
-            remembers of them is then out of date.
-    """
-
-    position: int
-    version: int
-    revision: int
-
-
-class TableChanges(NamedTuple):
-    """What one page changes in one table: stored rows to write, stored keys to delete."""
-
-    table: AnyTable
-    upserts: Sequence[StoredRow]
-    deletes: Sequence[StoredRow]
-
-
-class Transaction(Protocol):
-    """Changes to rows and checkpoints that become visible together or not at all."""
-
-    @property
-    def connection(self) -> Any:
-        """The backend's own, inside the transaction (``sqlite3.Connection``); None in memory."""
-
-    def write(self, changes: TableChanges) -> None:
-        """Write rows that were encoded by their table."""
-
-    def upsert(self, table: Table[RowT], rows: Sequence[RowT]) -> None:
-        """Insert rows, or replace those with the same key.
-
-        Raises:
-            StoreError: A row does not fit the table's declaration.
-        """
-
-    def delete(self, table: AnyTable, keys: Sequence[Key]) -> None:
-        """Delete rows by key; absent ones are no error."""
-
-    def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
-        """Those of the rows that are there, as this transaction sees them."""
-
-    def advance(self, projection: str, before: Checkpoint, position: int) -> None:
-        """Move a checkpoint on, if it still is what the caller built on.
-
-        Raises:
-            CheckpointMovedError: It is not; let the transaction roll back, read again, go on.
-        """
 
 
 @runtime_checkable
@@ -101,7 +48,7 @@ class Views(Protocol):
         """One atomic change: kept when the block ends well, undone when it raises."""
 
     def catching_up(self) -> AbstractContextManager[None]:
-        """Many transactions follow each other: the backend may put off its housekeeping until after."""
+        """Many transactions follow each other: the backend may put off housekeeping until after."""
 
     def query(
         self, table: Table[RowT], where: Mapping[str, Any] | None = None, limit: int | None = None

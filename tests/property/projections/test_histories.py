@@ -36,9 +36,9 @@ from eventcore.events.catalogue import (
     UserSuspended,
     WebhookReceived,
 )
-from eventcore.projections import Engine, MemoryViews, Projection, built_in_projections
+from eventcore.projections import Engine, MemoryViews, Projection, Table, built_in_projections
 from eventcore.projections.fold import EXACT
-from eventcore.projections.plan import Plan
+from eventcore.projections.plan import Plan, Step
 from eventcore.projections.projection import Fold
 from eventcore.projections.sqlite import SQLiteViews
 from eventcore.projections.views import Views
@@ -49,7 +49,7 @@ from tests.unit.projections.histories import record, rows_of
 
 
 def made(event_class: type[Any], **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Objects of a payload class; its signature has wire names, which ``st.builds`` would fill too."""
+    """Objects of a payload class; its signature has wire names, which ``st.builds`` would fill."""
     return st.fixed_dictionaries(fields).map(lambda values: event_class(**values))
 
 
@@ -121,39 +121,49 @@ def one_by_one(log: MemoryLog) -> dict[str, list[Any]]:
         for event in log.read():
             for step in plan.steps_for(event.type):
                 with localcontext(EXACT):
-                    apply_plainly(projection, step, event, tables)
+                    apply_plainly(projection, step, event, tables=tables)
     return {name: [rows[key] for key in sorted(rows)] for name, rows in tables.items()}
 
 
-def apply_plainly(projection: Projection, step: Any, event: Any, tables: dict[str, Any]) -> None:
+def apply_plainly(
+    projection: Projection, step: Step, event: Any, *, tables: dict[str, dict[Any, Any]]
+) -> None:
     if projection.takes_pages():
         seen = tables["seen"]
         times = seen[event.type].times if event.type in seen else 0
         seen[event.type] = shops.SeenRow(event.type, times + 1)
+    elif step.table is None:
+        touch(step, event, tables)
+    else:
+        change(step, step.table, event, rows=tables[step.table.name])
+
+
+def touch(step: Step, event: Any, tables: dict[str, dict[Any, Any]]) -> None:
+    pairs = list(step.locate(event))
+    if not pairs:
         return
-    if step.fold is Fold.TOUCHES:
-        pairs = list(step.locate(event))
-        rows = [tables[table.name].get(key) for table, key in pairs]
-        for (table, key), row in zip(pairs, step.call(rows, event) if pairs else [], strict=True):
-            put(tables[table.name], key, row)
-        return
-    rows, table, located = tables[step.table.name], step.table, step.locate(event)
-    match step.fold:
-        case Fold.APPEND:
-            made = step.call(event)
-            for row in [] if made is None else [made] if isinstance(made, table.row) else made:
-                rows[table.key_of(row)] = row
-        case Fold.KEY:
-            put(rows, located, step.call(rows.get(located), event))
-        case Fold.KEYS:
-            for key in dict.fromkeys(located):
-                put(rows, key, step.call(rows.get(key), event, key))
-        case Fold.GROUP:
-            before = {key: row for key, row in rows.items() if table.group_of(row) == located}
-            after = step.call([before[key] for key in sorted(before)], event)
-            for key in before:
-                del rows[key]
-            rows.update((table.key_of(row), row) for row in after)
+    before = [tables[table.name].get(key) for table, key in pairs]
+    for (table, key), row in zip(pairs, step.call(before, event), strict=True):
+        put(tables[table.name], key, row)
+
+
+def change(step: Step, table: Table[Any], event: Any, *, rows: dict[Any, Any]) -> None:
+    located = step.locate(event)
+    if step.fold is Fold.APPEND:
+        made = step.call(event)
+        for row in [] if made is None else [made] if isinstance(made, table.row) else made:
+            rows[table.key_of(row)] = row
+    elif step.fold is Fold.KEY:
+        put(rows, located, step.call(rows.get(located), event))
+    elif step.fold is Fold.KEYS:
+        for key in dict.fromkeys(located):
+            put(rows, key, step.call(rows.get(key), event, key))
+    else:
+        before = {key: row for key, row in rows.items() if table.group_of(row) == located}
+        after = step.call([before[key] for key in sorted(before)], event)
+        for key in before:
+            del rows[key]
+        rows.update((table.key_of(row), row) for row in after)
 
 
 def put(rows: dict[Any, Any], key: Any, row: Any) -> None:
@@ -164,7 +174,7 @@ def put(rows: dict[Any, Any], key: Any, row: Any) -> None:
 
 
 def run(log: MemoryLog, views: Views, sizes: list[int]) -> dict[str, list[Any]]:
-    """Apply the log in pages of these sizes, over and over; each page comes again, and a bit of the last."""
+    """Apply the log in pages of these sizes, in turn; each comes again, with a bit of the last."""
     engine, turn = Engine(views, projections()), 0
     while engine.position < log.head():
         size = sizes[turn % len(sizes)]

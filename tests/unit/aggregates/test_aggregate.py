@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -172,11 +173,8 @@ def fold_with(body, **members) -> str:
         "__module__": __name__,
         **members,
     }
-    return dataclass(kw_only=True)(type("Changed", (Aggregate,), namespace)).fingerprint()
-
-
-def step(value: int) -> int:
-    return value + 1
+    changed: Any = type("Changed", (Aggregate,), namespace)
+    return str(dataclass(kw_only=True)(changed).fingerprint())
 
 
 def test_the_fingerprint_changes_with_the_code_of_the_fold():

@@ -41,9 +41,10 @@ def test_an_active_user_is_suspended_and_reactivated():
     user = registered()
 
     user.suspend(reason="unpaid")
-    assert user.status is UserStatus.SUSPENDED
+    suspended = user.copy()
     user.reactivate()
 
+    assert suspended.status is UserStatus.SUSPENDED
     assert user.status is UserStatus.ACTIVE
 
 

@@ -1,11 +1,13 @@
-"""A small application in memory or in a file, with a clock that ticks a second a look, for the tests."""
+"""A small application in memory or in a file, whose clock ticks a second a look."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from eventcore.app import open_log
@@ -24,9 +26,9 @@ class Shop:
     def __init__(
         self, log: Log | None = None, *, defaults: EventContext = EMPTY_CONTEXT, **options
     ):
-        self.log = log or open_log("memory://")
-        self.ticks = itertools.count()
-        self.ids = itertools.count(1)
+        self.log: Any = log or open_log("memory://")
+        self.ticks: Iterator[int] = itertools.count()
+        self.ids: Iterator[Any] = itertools.count(1)
         self.pauses: list[int] = []
         executor_options = {
             name: options.pop(name)

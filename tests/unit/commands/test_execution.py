@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from typing_extensions import override
 
 from eventcore.aggregates import Order, OrderStatus, User
 from eventcore.commands import (
@@ -88,6 +89,7 @@ def test_a_command_that_records_nothing_returns_the_head(shop):
     class LookAt(Command, aggregate=Order):
         order_id: Id
 
+        @override
         def decide(self, order, /):
             pass
 
@@ -114,6 +116,7 @@ def test_a_command_of_several_events_is_repeated_whole(shop):
     class AddTwice(Command, aggregate=Order):
         order_id: Id
 
+        @override
         def decide(self, order, /):
             order.add_item(product_id="b", quantity=1, price=PRICE)
             order.add_item(product_id="c", quantity=1, price=PRICE)

@@ -1,4 +1,4 @@
-"""Loading aggregates: caches and snapshots cost or save time and never tell anything else than the log."""
+"""Loading aggregates: caches and snapshots save time and never tell anything but the log."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Budget:
 
 
 class BreakingConnection:
-    """Passes on to a connection, until the budget is spent: also between the rows of one statement."""
+    """Passes on to a connection until the budget is spent, also between rows of one statement."""
 
     def __init__(self, connection: Any, budget: Budget) -> None:
         self._connection = connection

@@ -171,8 +171,8 @@ def test_a_subclass_inherits_handlers_and_may_replace_them():
         "Replaced", (base,), {"name": "replaced", "handle": lambda self, row, event: None}
     )
 
-    assert Plan(inherited()).types() == {"order.paid"}
-    assert Plan(replaced()).types() == set()
+    assert Plan(inherited()).types() == frozenset({"order.paid"})
+    assert Plan(replaced()).types() == frozenset()
 
 
 def test_the_built_in_read_models_have_the_columns_of_the_catalogue():

@@ -115,7 +115,7 @@ def test_own_projections_keep_what_they_say(log, views):
 
 
 @pytest.mark.parametrize("size", range(1, 11))
-def test_pages_of_any_size_end_in_the_same_rows(log, views, expected, size):
+def test_pages_of_any_size_end_in_the_same_rows(log, views, expected, *, size):
     engine = Engine(views, everything())
     while engine.position < log.head():
         engine.apply(log.read_page(engine.position, size, LogFilter()))
@@ -208,7 +208,7 @@ def test_what_a_runner_remembers_is_dropped_when_rows_expired_meanwhile(log, vie
     assert counts == [Decimal(1), Decimal(1)]
 
 
-def test_rows_that_are_no_longer_remembered_are_loaded_again(log, views, expected, monkeypatch):
+def test_rows_that_are_no_longer_remembered_are_loaded_again(log, views, expected, *, monkeypatch):
     monkeypatch.setattr(remembered_module, "ROWS_REMEMBERED_MAX", 1)
     engine = Engine(views, everything())
     while engine.position < log.head():
@@ -308,26 +308,22 @@ def test_a_failure_says_nothing_of_the_values(log, views):
 
 
 WRONG_ROWS = {
-    "a row of another type": (lambda: NoteRow._make(["bad", "one"]), "StoreError",
-    "column
-    times is a
-    str"),
-    "a row with another shape":
-    (
-        lambda:
-        [("bad",)], "StoreError",
+    "a row of another type": (
+        lambda: NoteRow._make(["bad", "one"]),
+        "StoreError",
+        "column times is a str",
+    ),
+    "a row with another shape": (
+        lambda: [("bad",)],
+        "StoreError",
         "a row has 1 columns, expected 2",
     ),
-    "no
-    row
-    at all":
-    (lambda: 5, "TypeError", "not iterable"),
+    "no row at all": (lambda: 5, "TypeError", "not iterable"),
 }
 
 
-@pytest.mark.parametrize(("wrong", "kind", "words"), WRONG_ROWS.values(),
-ids=WRONG_ROWS) def test_a_row_that_cannot_be_kept_is_the_fault_of_its_event(log, views,
-wrong, kind, words):
+@pytest.mark.parametrize(("wrong", "kind", "words"), WRONG_ROWS.values(), ids=WRONG_ROWS)
+def test_a_row_that_cannot_be_kept_is_the_fault_of_its_event(log, views, *, wrong, kind, words):
     fill_badly(log)
     fragile = Fragile()
     fragile.wrong = wrong
@@ -356,7 +352,9 @@ class Careless(Projection):
         ([], "column note is a list, expected str"),
     ],
 )
-def test_a_key_that_is_not_the_rows_is_the_fault_of_its_event(log, views, monkeypatch, key, words):
+def test_a_key_that_is_not_the_rows_is_the_fault_of_its_event(
+    log, views, monkeypatch, *, key, words
+):
     monkeypatch.setattr(Careless, "key", key)
     fill_badly(log)
     error = failing(log, views, Careless())
@@ -384,7 +382,7 @@ class Grouping(Projection):
         ([shops.BasketRow._make(["bad", "y", 1])], "column share is a int, expected Decimal"),
     ],
 )
-def test_a_group_that_cannot_be_kept_is_the_fault_of_its_event(log, views, rows, words):
+def test_a_group_that_cannot_be_kept_is_the_fault_of_its_event(log, views, rows, *, words):
     fill_badly(log)
     grouping = Grouping()
     grouping.rows = rows
@@ -480,6 +478,6 @@ def test_rows_of_another_version_are_refused_until_they_are_rebuilt(log, views):
         ([Fragile(), Careless()], "Projections fragile and careless both keep a table notes"),
     ],
 )
-def test_projections_that_would_write_over_one_another_are_refused(log, views, others, words):
+def test_projections_that_would_write_over_one_another_are_refused(log, views, others, *, words):
     with pytest.raises(ConfigurationError, match=words):
         ProjectionRunner(log, views, others)

@@ -171,7 +171,7 @@ def refunded(amount: str) -> OrderRefunded:
         ([PAID, refunded("2.99"), refunded("0.01")], "refunded"),
     ],
 )
-def test_an_order_has_the_status_its_events_give_it(log, printed, then, status):
+def test_an_order_has_the_status_its_events_give_it(log, printed, then, *, status):
     record(log, order("o1"), *then)
 
     assert [row["status"] for row in printed(ORDERS)] == [status]
@@ -214,7 +214,7 @@ def removed(product: str, quantity: int) -> OrderItemRemoved:
         ),
     ],
 )
-def test_items_and_total_follow_what_is_added_and_removed(log, printed, changes, total, items):
+def test_items_and_total_follow_what_is_added_and_removed(log, printed, changes, *, total, items):
     record(log, order("o1", ("apple", 2, "1.50")), *changes)
 
     assert [row["total_amount"] for row in printed(ORDERS)] == [total]

@@ -47,7 +47,7 @@ class MLModels(Projection):
     tables = (ML_MODELS,)
 
     @on(ModelRegistered, group=by_id)
-    def registered(self, rows: list[ModelRow], event: Recorded[ModelRegistered]) -> list[ModelRow]:
+    def registered(self, _rows: list[ModelRow], event: Recorded[ModelRegistered]) -> list[ModelRow]:
         """Add the model, without a version."""
         model_type = event.payload.model_type
         return [ModelRow(event.id, UNTRAINED, model_type, "registered", {}, event.timestamp)]

@@ -45,7 +45,7 @@ class OrderItems(Projection):
 
     @on(OrderCreated, group=by_id)
     def created(
-        self, rows: list[OrderItemRow], event: Recorded[OrderCreated]
+        self, _rows: list[OrderItemRow], event: Recorded[OrderCreated]
     ) -> list[OrderItemRow]:
         """Add the lines as they stand in the order."""
         order_id, items = event.id, event.payload.items

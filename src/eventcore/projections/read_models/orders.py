@@ -56,7 +56,7 @@ class Orders(Projection):
     tables = (ORDERS,)
 
     @on(OrderCreated, key=by_id)
-    def created(self, row: OrderRow | None, event: Recorded[OrderCreated]) -> OrderRow:
+    def created(self, _row: OrderRow | None, event: Recorded[OrderCreated]) -> OrderRow:
         """Add the order; its total is that of its items (a rule of the order)."""
         order = event.payload
         return OrderRow(
@@ -90,22 +90,22 @@ class Orders(Projection):
         return _with_lines(row, take_off(_lines_of(row.lines), item.product_id, item.quantity))
 
     @on(OrderPaid, key=by_id)
-    def paid(self, row: OrderRow | None, event: Recorded[OrderPaid]) -> OrderRow | None:
+    def paid(self, row: OrderRow | None, _event: Recorded[OrderPaid]) -> OrderRow | None:
         """Note the payment; items change no more."""
         return row and row._replace(status="paid", lines=None)
 
     @on(OrderShipped, key=by_id)
-    def shipped(self, row: OrderRow | None, event: Recorded[OrderShipped]) -> OrderRow | None:
+    def shipped(self, row: OrderRow | None, _event: Recorded[OrderShipped]) -> OrderRow | None:
         """Note that it left."""
         return row and row._replace(status="shipped")
 
     @on(OrderDelivered, key=by_id)
-    def delivered(self, row: OrderRow | None, event: Recorded[OrderDelivered]) -> OrderRow | None:
+    def delivered(self, row: OrderRow | None, _event: Recorded[OrderDelivered]) -> OrderRow | None:
         """Note that it arrived."""
         return row and row._replace(status="delivered")
 
     @on(OrderCancelled, key=by_id)
-    def cancelled(self, row: OrderRow | None, event: Recorded[OrderCancelled]) -> OrderRow | None:
+    def cancelled(self, row: OrderRow | None, _event: Recorded[OrderCancelled]) -> OrderRow | None:
         """Note that it was called off."""
         return row and row._replace(status="cancelled", lines=None)
 

@@ -36,7 +36,7 @@ class UserSessions(Projection):
     tables = (SESSIONS,)
 
     @on(SessionStarted, key=by_id)
-    def started(self, row: SessionRow | None, event: Recorded[SessionStarted]) -> SessionRow:
+    def started(self, _row: SessionRow | None, event: Recorded[SessionStarted]) -> SessionRow:
         """Add the session."""
         return SessionRow(event.id, event.payload.user_id, event.timestamp, None)
 

@@ -41,7 +41,7 @@ class Users(Projection):
     tables = (USERS,)
 
     @on(UserRegistered, key=by_id)
-    def registered(self, row: UserRow | None, event: Recorded[UserRegistered]) -> UserRow:
+    def registered(self, _row: UserRow | None, event: Recorded[UserRegistered]) -> UserRow:
         """Add the user."""
         user, at = event.payload, event.timestamp
         return UserRow(event.id, user.email, user.first_name, user.last_name, "active", at, at)

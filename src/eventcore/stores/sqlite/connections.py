@@ -133,19 +133,20 @@ class SQLiteConnections:
             if self._closed:
                 raise StoreClosedError(store=self.name)
             connection = self._writer
-            with self.translating_errors():
-                try:
-                    if connection.in_transaction:
-                        # Left by an interrupt that came while the one before was rolled back.
-                        connection.execute("ROLLBACK")
-                    connection.execute("BEGIN IMMEDIATE")
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    # A full disk may have rolled back already.
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
+            # Not `with self.translating_errors()`: every append pays for a second context manager.
+            try:
+                if connection.in_transaction:
+                    # Left by an interrupt that came while the one before was rolled back.
+                    connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException as error:
+                # A full disk may have rolled back already.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                self._raise_translated(error)
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -158,8 +159,10 @@ class SQLiteConnections:
         if connection is None:
             connection = self._open()
         try:
-            with self.translating_errors():
-                yield connection
+            yield connection
+        except BaseException as error:
+            self._raise_translated(error)
+            raise
         finally:
             self._give_back(connection)
 
@@ -177,15 +180,27 @@ class SQLiteConnections:
         """Raise what SQLite reports in words of this library; conflicts of keys pass through."""
         try:
             yield
-        except sqlite3.IntegrityError:
+        except sqlite3.Error as error:
+            self._raise_translated(error)
             raise
-        except sqlite3.OperationalError as error:
-            if _primary_code(error) == sqlite3.SQLITE_ERROR:
-                # Not the state of the file but the statement: a table or column that is not there.
+
+    def _raise_translated(self, error: BaseException) -> None:
+        match error:
+            case sqlite3.IntegrityError():
+                return
+            case sqlite3.OperationalError() if _primary_code(error) != sqlite3.SQLITE_ERROR:
+                problem = str(error)
+                if (
+                    _primary_code(error) == sqlite3.SQLITE_CANTOPEN
+                    and not self.path.parent.is_dir()
+                ):
+                    problem = f"the folder {self.path.parent} does not exist"
+                raise StoreUnavailableError(store=self.name, problem=problem) from error
+            case sqlite3.DatabaseError():
+                # Not its state but its kind, or the statement: a table that is not there.
                 raise ConfigurationError(message=f"{self.name} cannot be used: {error}") from error
-            raise StoreUnavailableError(store=self.name, problem=str(error)) from error
-        except sqlite3.DatabaseError as error:
-            raise ConfigurationError(message=f"{self.name} cannot be used: {error}") from error
+            case _:
+                return
 
     def close(self) -> None:
         """Close every connection that is not in use, the others when they come back."""

@@ -1,0 +1,5 @@
+"""``python -m eventcore`` is the ``eventcore`` command."""
+
+from eventcore.cli import main
+
+main()
