@@ -189,6 +189,14 @@ def fill(log: SQLiteLog, events: Iterator[tuple[str, EncodedEvent]]) -> None:
     append_batch(log, batch)
 
 
+def filled(file: Path, events: Iterator[tuple[str, EncodedEvent]]) -> SQLiteLog:
+    """A log as an application opens it: durable (FULL), while it was filled faster than that."""
+    log = SQLiteLog(file, synchronous="NORMAL")
+    fill(log, events)
+    log.close()
+    return SQLiteLog(file)
+
+
 def append_batch(log: SQLiteLog, batch: dict[str, list[EncodedEvent]]) -> None:
     if batch:
         log.append([StreamAppend(stream, ANY_VERSION, events) for stream, events in batch.items()])
@@ -215,8 +223,7 @@ def measure(count: int, repeat: int, only: list[str], *, same_file: bool) -> dic
     chosen = [p for p in built_in_projections() if not only or p.name in only]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        log = SQLiteLog(folder / "mixed.db", synchronous="NORMAL")
-        fill(log, shop(count, FAMILIES))
+        log = filled(folder / "mixed.db", shop(count, FAMILIES))
         for projection in chosen:
             best = min(
                 catch_up(log, folder, [projection], same_file=same_file) for _ in range(repeat)
@@ -243,8 +250,8 @@ def measure(count: int, repeat: int, only: list[str], *, same_file: bool) -> dic
 def measure_own(
     folder: Path, projection: Projection, count: int, *, repeat: int, same_file: bool
 ) -> int:
-    log = SQLiteLog(folder / f"own-{projection.name}.db", synchronous="NORMAL")
-    fill(log, shop(count, {FAMILY_OF[projection.name]: 1}))
+    family = FAMILY_OF[projection.name]
+    log = filled(folder / f"own-{projection.name}.db", shop(count, {family: 1}))
     types = Plan(projection).types()
     handled = sum(1 for event in log.read() if types is None or event.type in types)
     best = min(catch_up(log, folder, [projection], same_file=same_file) for _ in range(repeat))

@@ -4,8 +4,8 @@ Four sides, measured in turn, round by round, so that whatever else the machine 
 
 * eventcore: ``Repository.get`` without cache and without snapshots;
 * ``eventsourcing`` as shipped: decorated aggregate, JSON transcoder;
-* ``eventsourcing`` with pydantic as its documentation shows for immutable aggregates: frozen pydantic
-  events, a mapper of its own with orjson, a mutator by ``singledispatch``;
+* ``eventsourcing`` with pydantic as its documentation shows for immutable aggregates: frozen
+  pydantic events, a mapper of its own with orjson, a mutator by ``singledispatch``;
 * the same tuned by hand beyond that: the projector folds into one mutable object by a table.
 
 The latter two run under ``python -O`` in a process beside. All keep the same order: the same 1,000
@@ -36,6 +36,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import Mapper, StoredEvent
 from eventsourcing.utils import get_topic, resolve_topic
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import override
 
 from benchmarks.measuring import Figure, interleaved, rate, ratio, report
 from eventcore.aggregates.orders import Order
@@ -105,12 +106,13 @@ def eventcore_side(folder: Path) -> Callable[[], Decimal]:
 
 
 class ShippedOrder(Aggregate):
-    def __init__(self, product_id: str, quantity: int, price: Decimal, currency: str) -> None:
+    def __init__(self, *, product_id: str, quantity: int, price: Decimal, currency: str) -> None:
         self.currency = currency
         self.state = Lines()
         self.state.add(product_id, quantity, price)
 
     @staticmethod
+    @override
     def create_id(**_: Any) -> UUID:
         return ORDER_ID
 
@@ -130,7 +132,7 @@ def shipped_side(folder: Path) -> Callable[[], Decimal]:
             "SQLITE_DBNAME": str(folder / "shipped.db"),
         }
     )
-    order = ShippedOrder("product-0", 3, PRICE, "GBP")
+    order = ShippedOrder(product_id="product-0", quantity=3, price=PRICE, currency="GBP")
     for kind, product_id, quantity in facts():
         if kind == "added":
             order.add_item(product_id, quantity, PRICE)
@@ -171,6 +173,7 @@ class ItemRemoved(Event):
 
 
 class OrjsonMapper(Mapper[UUID]):
+    @override
     def to_stored_event(self, domain_event: Any) -> StoredEvent:
         return StoredEvent(
             originator_id=domain_event.originator_id,
@@ -179,11 +182,13 @@ class OrjsonMapper(Mapper[UUID]):
             state=orjson.dumps(domain_event.model_dump(mode="json")),
         )
 
+    @override
     def to_domain_event(self, stored_event: Any) -> Any:
         return resolve_topic(stored_event.topic)(**orjson.loads(stored_event.state))
 
 
 class Shop(Application[UUID]):
+    @override
     def construct_mapper(self) -> Any:
         return OrjsonMapper(transcoder=self.construct_transcoder())
 
@@ -211,12 +216,12 @@ def tuned_side(folder: Path) -> Callable[[], Decimal]:
     def remove(lines: Lines, event: Any) -> None:
         lines.remove(event.product_id, event.quantity)
 
-    appliers = {Created: add, ItemAdded: add, ItemRemoved: remove}
+    appliers: dict[Any, Any] = {Created: add, ItemAdded: add, ItemRemoved: remove}
 
     def project(_initial: Any, events: Any) -> Any:
         lines = Lines()
-        for event in events:
-            appliers[type(event)](lines, event)
+        for fact in events:
+            appliers[type(fact)](lines, fact)
         return lines
 
     shop = pydantic_shop(folder / "tuned.db")
@@ -268,8 +273,8 @@ def _(event: ItemRemoved, order: ImmutableOrder) -> ImmutableOrder:
 
 def documented_side(folder: Path) -> Callable[[], Decimal]:
     def project(order: Any, events: Any) -> Any:
-        for event in events:
-            order = mutate(event, order)
+        for fact in events:
+            order = mutate(fact, order)
         return order
 
     shop = pydantic_shop(folder / "documented.db")

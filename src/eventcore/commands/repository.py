@@ -32,6 +32,9 @@ CACHED_AGGREGATES_MAX: Final = 1_000
 
 _logger = logging.getLogger(__name__)
 
+FOLDED_EVENTS: Final = 100
+"""Events decoded at once while loading."""
+
 A = TypeVar("A", bound=Aggregate)
 
 
@@ -179,9 +182,16 @@ class Repository:
             return None
         for page in chain((tail,), pages):
             if page:
-                aggregate.fold(self._codec.decode_rows(aggregate.stream, page))
+                self._fold(aggregate, page)
                 last = page[-1]
         return aggregate, last
+
+    def _fold(self, aggregate: Aggregate, page: list[StreamRow]) -> None:
+        # In small portions, whose events are gone before the garbage collector looks for them.
+        stream = aggregate.stream
+        for start in range(0, len(page), FOLDED_EVENTS):
+            portion = page[start : start + FOLDED_EVENTS]
+            aggregate.fold(self._codec.decode_rows(stream, portion))
 
     def _from_snapshot(
         self, cls: type[A], id_: str, until: int | None
@@ -206,9 +216,8 @@ class Repository:
 
     def _from_start(self, cls: type[A], id_: str, until: int | None) -> tuple[A, StreamRow | None]:
         aggregate, last = cls(id=id_), None
-        stream = aggregate.stream
-        for page in self._pages(stream, after=0, until=until):
-            aggregate.fold(self._codec.decode_rows(stream, page))
+        for page in self._pages(aggregate.stream, after=0, until=until):
+            self._fold(aggregate, page)
             last = page[-1]
         return aggregate, last
 

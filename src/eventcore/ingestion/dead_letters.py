@@ -2,9 +2,8 @@
 
 ``{"line":7,"reason":"missing-field","message":"…","raw":"…"}``
 
-Bytes that are not UTF-8 stand
-in ``raw`` as base64, marked by ``"encoding":"base64"``. Sending the ``raw`` of a line again, mended, is how a
-dead letter is retried.
+Bytes that are not UTF-8 stand in ``raw`` as base64, marked by ``"encoding":"base64"``. Sending the
+``raw`` of a line again, mended, is how a dead letter is retried.
 """
 
 from __future__ import annotations

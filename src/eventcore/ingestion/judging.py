@@ -80,7 +80,7 @@ class _Known:
     """What the log knows of a batch before it is judged, and what the batch adds to it."""
 
     stored: Mapping[str, Recorded[Any]]
-    refused: Mapping[str, Refusal]
+    refused: dict[tuple[str, str], Refusal]
     taken: dict[str, Placed] = field(default_factory=dict)
 
 
@@ -110,7 +110,7 @@ class Judge:
         ids = [item.encoded.event_id for item in placed]
         known = _Known(self._log.locate(ids), {})
         if self._refusals is not None and not self._retry_refused:
-            known.refused = self._refusals.find_refusals(ids)
+            known.refused = dict(self._refusals.find_refusals(ids))
         self._load({item.stream for item in placed if item.encoded.event_id not in known.stored})
         verdict = Verdict()
         for candidate, item in zip(candidates, placed, strict=True):
@@ -161,17 +161,21 @@ class Judge:
             message = f"{size} bytes as stored, the limit is {STATE_BYTES_MAX}"
             verdict.letters.append(DeadLetter(line, "too-large", message))
             return
-        repeated = _repeats(item, known)
-        if repeated is not None:
+        # What was refused once is refused again before anything else is asked: whatever was stored
+        # since, a repeated run says the same.
+        refusal = known.refused.get((event_id, _digest(item))) if known.refused else None
+        if refusal is None:
+            repeated = _repeats(item, known)
             if repeated:
                 verdict.duplicate += 1
-            else:
+                return
+            if repeated is False:
                 message = "eventId: an event with this id and another content is stored already"
                 verdict.letters.append(DeadLetter(line, "event-id-reused", message))
-            return
-        refusal = known.refused.get(event_id)
-        if refusal is None or refusal.digest != _digest(item):
+                return
             refusal = self._apply(item, verdict)
+            if refusal is not None and not self._retry_refused:
+                known.refused[event_id, refusal.digest] = refusal
         if refusal is None:
             known.taken[event_id] = item
             verdict.accepted += 1

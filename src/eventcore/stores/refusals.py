@@ -31,8 +31,8 @@ class Refusal(NamedTuple):
 class RefusalStore(Protocol):
     """Remembers refusals beside a log."""
 
-    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[str, Refusal]:
-        """Those of the ids that were refused before."""
+    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[tuple[str, str], Refusal]:
+        """What was refused before under these ids, by id and digest."""
 
     def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
-        """Keep these; a newer refusal of the same id replaces the older."""
+        """Keep these; a newer refusal of the same id and content replaces the older."""

@@ -52,17 +52,21 @@ class MemoryCases(LogCases):
         store.remember_refusals([first, Refusal("id-2", "digest", "email-taken", "taken")])
         store.remember_refusals([])
 
-        assert dict(store.find_refusals(["id-1", "id-3"])) == {"id-1": first}
+        assert dict(store.find_refusals(["id-1", "id-3"])) == {("id-1", "digest"): first}
         assert dict(store.find_refusals([])) == {}
 
-    def test_a_newer_refusal_of_an_id_replaces_the_older(self) -> None:
+    def test_a_newer_refusal_replaces_the_older_of_the_same_content_only(self) -> None:
         store = self._refusals()
-        newer = Refusal("id-1", "digest 2", "email-taken", "taken")
-        store.remember_refusals([Refusal("id-1", "digest 1", "not-found", "no such order")])
+        other = Refusal("id-1", "digest 2", "not-found", "no such order")
+        newer = Refusal("id-1", "digest 1", "email-taken", "taken")
+        store.remember_refusals([Refusal("id-1", "digest 1", "not-found", "no such user"), other])
 
         store.remember_refusals([newer])
 
-        assert dict(store.find_refusals(["id-1"])) == {"id-1": newer}
+        assert dict(store.find_refusals(["id-1"])) == {
+            ("id-1", "digest 1"): newer,
+            ("id-1", "digest 2"): other,
+        }
 
     def _snapshots(self) -> SnapshotStore:
         log = self.log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -334,3 +335,17 @@ def test_a_stream_of_several_pages_is_read_whole(tmp_path, monkeypatch):
 
         assert (found.version, found.status, len(found.items)) == (6, OrderStatus.SHIPPED, 4)
         log.close()
+
+
+@pytest.mark.parametrize(("after", "until"), [(0, None), (1, 3), (3, 3), (0, 0), (9, None)])
+def test_rows_of_a_stream_are_its_events(tmp_path, after, until):
+    log: Any = log_of("sqlite", tmp_path)
+    fill(Shop(log), 4)
+
+    pages = list(log.read_stream_rows("order-o-1", after=after, until=until))
+    events = list(log.read_stream("order-o-1", after=after, until=until))
+
+    rows = [row for page in pages for row in page]
+    assert rows == [(e.position, e.version, e.type, e.state) for e in events]
+    assert log.codec.decode_rows("order-o-1", rows) == [e.payload for e in events]
+    log.close()

@@ -45,7 +45,7 @@ class MemoryLog:
         self._streams: dict[str, list[_Row]] = {}
         self._by_id: dict[str, _Row] = {}
         self._snapshots: dict[str, Snapshot] = {}
-        self._refusals: dict[str, Refusal] = {}
+        self._refusals: dict[tuple[str, str], Refusal] = {}
         self._signals = 0
         self._closed = False
 
@@ -218,17 +218,18 @@ class MemoryLog:
             ):
                 self._snapshots[snapshot.stream] = snapshot
 
-    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[str, Refusal]:
+    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[tuple[str, str], Refusal]:
         """See :meth:`eventcore.stores.refusals.RefusalStore.find_refusals`."""
         with self._lock:
             self._check_open()
-            return {id_: self._refusals[id_] for id_ in event_ids if id_ in self._refusals}
+            wanted = set(event_ids)
+            return {key: refusal for key, refusal in self._refusals.items() if key[0] in wanted}
 
     def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
         """See :meth:`eventcore.stores.refusals.RefusalStore.remember_refusals`."""
         with self._lock:
             self._check_open()
-            self._refusals.update((refusal.event_id, refusal) for refusal in refusals)
+            self._refusals.update({(found.event_id, found.digest): found for found in refusals})
 
     def token(self) -> int:
         """A mark of now; see :class:`eventcore.stores.following.CommitSignal`."""

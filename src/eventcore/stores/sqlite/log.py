@@ -351,11 +351,11 @@ class SQLiteLog:
         with self.connections.writing() as connection:
             connection.execute(_SQL["upsert_snapshot"], snapshot)
 
-    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[str, Refusal]:
+    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[tuple[str, str], Refusal]:
         """See :meth:`eventcore.stores.refusals.RefusalStore.find_refusals`."""
         with self.connections.reading() as connection:
             rows = connection.execute(_SQL["select_refusals"], (_json_array(event_ids),)).fetchall()
-        return {row[0]: Refusal(*row) for row in rows}
+        return {(row[0], row[1]): Refusal(*row) for row in rows}
 
     def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
         """See :meth:`eventcore.stores.refusals.RefusalStore.remember_refusals`."""

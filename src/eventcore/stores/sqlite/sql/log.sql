@@ -63,5 +63,5 @@ WHERE event_id IN (SELECT value FROM json_each(?1));
 
 -- name: upsert_refusal
 INSERT INTO eventcore_refusals (event_id, digest, reason, message) VALUES (?, ?, ?, ?)
-ON CONFLICT (event_id) DO UPDATE SET
-    digest = excluded.digest, reason = excluded.reason, message = excluded.message;
+ON CONFLICT (event_id, digest) DO UPDATE SET
+    reason = excluded.reason, message = excluded.message;

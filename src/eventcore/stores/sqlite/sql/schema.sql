@@ -59,8 +59,9 @@ CREATE TABLE IF NOT EXISTS eventcore_snapshots (
 -- name: create_refusals
 -- Imported events that a rule refused: a repeated import decides the same.
 CREATE TABLE IF NOT EXISTS eventcore_refusals (
-    event_id TEXT PRIMARY KEY,                  -- canonical UUID, 36 characters
+    event_id TEXT NOT NULL,                     -- canonical UUID, 36 characters
     digest   TEXT NOT NULL,                     -- of the content, hexadecimal
     reason   TEXT NOT NULL,                     -- stable code, e.g. email-taken
-    message  TEXT NOT NULL                      -- for a person; no personal values
+    message  TEXT NOT NULL,                     -- for a person; no personal values
+    PRIMARY KEY (event_id, digest)
 ) STRICT, WITHOUT ROWID;
