@@ -70,14 +70,19 @@ class App:
         snapshots: Mapping[type[Aggregate], int] | None = None,
         cached_max: int = CACHED_AGGREGATES_MAX,
         projections: Iterable[Projection] | None = None,
+        owns_log: bool = True,
     ) -> None:
         self.settings = settings
         self.log = log
+        self._owns_log = owns_log
         self._projections = None if projections is None else tuple(projections)
         self._clock = clock
         self._new_id = UUIDv7Generator(lambda: int(clock().timestamp() * 1000), os.urandom)
         self._repository = Repository(
-            log, store=settings.store, snapshots=snapshots, cached_max=cached_max
+            log,
+            store=settings.store if owns_log else f"the {type(log).__name__} given",
+            snapshots=snapshots,
+            cached_max=cached_max,
         )
         self._executor = CommandExecutor(
             log,
@@ -230,10 +235,14 @@ class App:
         return self._new_id()
 
     def close(self) -> None:
-        """Release everything; ends every subscription. Closing twice is fine."""
+        """Release what it opened; ends every subscription of it. Closing twice is fine.
+
+        A log that was handed to :func:`open_app` stays open: whoever opened it closes it.
+        """
         if "views" in self.__dict__:
             self.views.close()
-        self.log.close()
+        if self._owns_log:
+            self.log.close()
 
     def __enter__(self) -> Self:
         return self
@@ -250,6 +259,7 @@ class App:
 def open_app(  # noqa: PLR0913 - each a keyword with a default
     url: str | None = None,
     *,
+    log: Log | None = None,
     settings: Settings | None = None,
     codec: Codec | None = None,
     clock: Callable[[], datetime] | None = None,
@@ -261,6 +271,8 @@ def open_app(  # noqa: PLR0913 - each a keyword with a default
 
     Args:
         url: URL of the log; wins over the settings.
+        log: A log that is open already, instead of a URL. It stays open when the application is
+            closed, and its codec is used.
         settings: Else from the environment, see :mod:`eventcore.settings`.
         codec: Reads and writes the events; by default it knows every registered type.
         clock: Gives the time, aware; by default the system's.
@@ -270,16 +282,19 @@ def open_app(  # noqa: PLR0913 - each a keyword with a default
         projections: The read models to keep; the built-in ones by default.
 
     Raises:
-        ConfigurationError: A URL or a setting is wrong.
+        ConfigurationError: A URL or a setting is wrong, or a log and its URL or codec are given.
         StoreUnavailableError: The log cannot be opened.
     """
+    if log is not None and (url is not None or codec is not None):
+        raise ConfigurationError(message="A log that is open has its URL and codec: give it alone")
     if settings is None:
         settings = Settings.load(store=url)
     elif url is not None:
         settings = replace(settings, store=url)
     return App(
         settings,
-        open_log(settings.store, codec),
+        open_log(settings.store, codec) if log is None else log,
+        owns_log=log is None,
         clock=clock or _system_clock,
         snapshots=snapshots,
         cached_max=cached_max,

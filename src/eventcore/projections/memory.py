@@ -240,7 +240,7 @@ class MemoryTransaction:
         return
 
     def write(self, changes: TableChanges) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.write`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.write`."""
         kept = self._tables[changes.table.name]
         for row in changes.upserts:
             self._remember(kept, kept.key_of(row))
@@ -250,21 +250,21 @@ class MemoryTransaction:
             kept.discard(key)
 
     def upsert(self, table: Table[RowT], rows: Sequence[RowT]) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.upsert`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.upsert`."""
         self.write(TableChanges(table, table.encode(rows), ()))
 
     def delete(self, table: AnyTable, keys: Sequence[Key]) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.delete`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.delete`."""
         self.write(TableChanges(table, (), table.encode_keys(keys, table.key_columns)))
 
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
-        """See :meth:`eventcore.projections.views.Transaction.load_rows`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.load_rows`."""
         rows = self._tables[table.name].rows
         encoded = table.encode_keys(keys, table.key_columns)
         return table.decode([rows[key] for key in encoded if key in rows])
 
     def advance(self, projection: str, before: Checkpoint, position: int) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.advance`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.advance`."""
         found = self._checkpoints.get(projection)
         if found != before:
             raise CheckpointMovedError(projection=projection, expected=before, found=found)

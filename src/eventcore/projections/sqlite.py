@@ -236,7 +236,7 @@ class SQLiteTransaction:
         return self._connection
 
     def write(self, changes: TableChanges) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.write`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.write`."""
         statements = self._views.statements(changes.table)
         if changes.upserts:
             self._connection.executemany(statements.upsert, changes.upserts)
@@ -244,21 +244,21 @@ class SQLiteTransaction:
             self._connection.executemany(statements.delete, changes.deletes)
 
     def upsert(self, table: Table[RowT], rows: Sequence[RowT]) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.upsert`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.upsert`."""
         self.write(TableChanges(table, table.encode(rows), ()))
 
     def delete(self, table: AnyTable, keys: Sequence[Key]) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.delete`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.delete`."""
         self.write(TableChanges(table, (), table.encode_keys(keys, table.key_columns)))
 
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
-        """See :meth:`eventcore.projections.views.Transaction.load_rows`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.load_rows`."""
         wanted = _json_keys(table.encode_keys(keys, table.key_columns))
         sql = self._views.statements(table).select_keys
         return table.decode(self._connection.execute(sql, (wanted,)).fetchall())
 
     def advance(self, projection: str, before: Checkpoint, position: int) -> None:
-        """See :meth:`eventcore.projections.views.Transaction.advance`."""
+        """See :meth:`eventcore.projections.transactions.Transaction.advance`."""
         moved = self._connection.execute(
             _SQL["advance_checkpoint"], (position, projection, *before)
         ).rowcount

@@ -27,12 +27,15 @@ class LogCases:
     Attributes:
         is_shared: Whether the logs that :meth:`open_log` opens within one test hold the same events
             (a file, a table), or are each a new one (memory).
+        has_unique_event_ids: Whether an event id is refused also when several logs append it, each
+            to a stream of its own, at the same instant. One log refuses it in any case.
         state_bytes_max: Largest event that the store takes.
         events_per_append_max: Most events of one append that it takes.
         streams_per_append_max: Most streams of one append that it takes.
     """
 
     is_shared: ClassVar[bool] = True
+    has_unique_event_ids: ClassVar[bool] = True
     state_bytes_max: ClassVar[int] = STATE_BYTES_MAX
     events_per_append_max: ClassVar[int] = EVENTS_PER_APPEND_MAX
     streams_per_append_max: ClassVar[int] = STREAMS_PER_APPEND_MAX

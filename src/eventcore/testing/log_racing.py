@@ -5,13 +5,20 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from eventcore.errors import ConcurrencyConflictError
+from eventcore.errors import ConcurrencyConflictError, EventIdReusedError
 from eventcore.events.recorded import Recorded
 from eventcore.stores.log import ANY_VERSION, AppendResult, Log, StreamAppend
-from eventcore.testing.log_cases import HANG_SECONDS, LogCases, positions, run_threads, versions
+from eventcore.testing.log_cases import (
+    HANG_SECONDS,
+    LogCases,
+    positions,
+    run_threads,
+    skip,
+    versions,
+)
 from eventcore.testing.scenarios import EventMaker
 
 WRITERS = 4
@@ -114,6 +121,36 @@ class RacingCases(LogCases):
         }
         assert sorted(result.repeated for result in results) == [False] + [True] * (RACERS - 1)
         assert log.head() == 3
+
+    def test_one_event_id_raced_into_many_streams_is_stored_once(self) -> None:
+        self._race_ids([self.log] * RACERS)
+
+    def test_one_event_id_raced_by_many_handles_is_stored_once(self) -> None:
+        if not self.is_shared:
+            skip("each log of this store is a new one")
+        if not self.has_unique_event_ids:
+            skip("this store cannot refuse an id that another log is just storing elsewhere")
+        self._race_ids([self.log, *(self.open_another() for _ in range(RACERS - 1))])
+
+    def _race_ids(self, logs: Sequence[Log]) -> None:
+        events = self.make.many(RACES)
+        barrier = threading.Barrier(len(logs))
+        outcomes: list[str] = []
+
+        def race(stream: str, log: Log) -> None:
+            for event in events:
+                barrier.wait(HANG_SECONDS)
+                try:
+                    log.append([StreamAppend(stream, ANY_VERSION, [event])])
+                except EventIdReusedError:
+                    outcomes.append("refused")
+                else:
+                    outcomes.append("stored")
+
+        run_threads(*(lambda n=n, log=log: race(f"own-{n}", log) for n, log in enumerate(logs)))
+
+        assert sorted(outcomes) == ["refused"] * RACES * (len(logs) - 1) + ["stored"] * RACES
+        assert [event.state for event in self.contents()] == [event.state for event in events]
 
     def test_appends_of_several_streams_in_opposite_orders_neither_hang_nor_mix(self) -> None:
         log = self.log

@@ -332,10 +332,10 @@ def test_events_of_other_streams_do_not_touch_a_row(log, views):
 def test_a_log_larger_than_a_page_is_read_to_its_end(tmp_path):
     log = SQLiteLog(tmp_path / "shop.db", synchronous="NORMAL")
     views = SQLiteViews(log.connections)
-    record(log, *(order(f"o{n}") for n in range(2_300)))
+    record(log, *(order(f"o{n}") for n in range(4_500)))
 
-    assert ProjectionRunner(log, views, [Orders()]).run_to_head() == (2_300, 2_300)
-    assert views.count(ORDERS) == 2_300
+    assert ProjectionRunner(log, views, [Orders()]).run_to_head() == (4_500, 4_500)
+    assert views.count(ORDERS) == 4_500
     views.close()
     log.close()
 
