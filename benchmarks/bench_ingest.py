@@ -87,7 +87,7 @@ def shop(count: int) -> Iterator[bytes]:
             {"productId": f"p-{n}", "quantity": n + 1, "price": "2.50"} for n in range(order + 1)
         ]
         total = f"{sum((n + 1) * 2.5 for n in range(order + 1)):.2f}"
-        created = {
+        created: dict[str, Any] = {
             "orderId": order_id,
             "userId": user_id,
             "items": lines,
@@ -126,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs = {"web sessions, made": sessions, "shop, made": shop}
-        paths = {}
+        paths: dict[str, Path] = {}
         for title, make in inputs.items():
             paths[title] = folder / f"{len(paths)}.jsonl"
             paths[title].write_bytes(b"".join(make(options.events)))

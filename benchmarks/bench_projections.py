@@ -1,18 +1,15 @@
-"""How fast read models catch up from empty on SQLite, and in how much memory they follow.
+"""How fast read models catch up from empty on SQLite.
 
-    python benchmarks/bench_projections.py --events 200000
-    python benchmarks/bench_projections.py --follow 1000000     # peak memory of a follower
+A shop's log has everything in it. A log of its own types holds nothing but the events that the
+projection has handlers for: the honest lower bound. ``events``, ``user_events`` and ``analytics``
+take every event, so the shop's log is their own.
 
-Prints one JSON object. ``mixed`` reads a shop's log with everything in it, ``own`` a log that holds
-nothing but the events the projection has handlers for: the honest lower bound.
+    python -m benchmarks.bench_projections [--events N] [--repeat N]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import resource
 import statistics
 import tempfile
 import time
@@ -24,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from benchmarks.measuring import Figure, arguments, report
 from eventcore.events import Codec, DomainEvent, NewEvent, stream_of
 from eventcore.events.catalogue import (
     ModelDeployed,
@@ -55,6 +53,8 @@ from eventcore.stores.sqlite.log import SQLiteLog
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH_EVENTS = 500
+ALONE_TARGET = 60_000
+TOGETHER_TARGET = 15_000
 FAMILIES = {"user": 3, "session": 10, "order": 10, "model": 1, "webhook": 4}
 FAMILY_OF = {
     "users": "user",
@@ -278,56 +278,30 @@ def measure_wait(rounds: int) -> dict[str, float]:
         log.close()
     waits.sort()
     return {
-        "p50_ms": round(statistics.median(waits), 3),
-        "p99_ms": round(waits[int(len(waits) * 0.99)], 3),
+        "p50": round(statistics.median(waits), 3),
+        "p99": round(waits[int(len(waits) * 0.99)], 3),
     }
 
 
-def follow(count: int) -> dict[str, Any]:
-    """Peak memory of a process that writes a log and follows it with all eight."""
-    marks = []
-    with tempfile.TemporaryDirectory() as name:
-        log = SQLiteLog(Path(name) / "shop.db", synchronous="NORMAL")
-        views = SQLiteViews(log.connections)
-        runner = ProjectionRunner(log, views, built_in_projections())
-        runner.start()
-        step = count // 10
-        batch: dict[str, list[EncodedEvent]] = {}
-        for made, (stream, encoded) in enumerate(shop(count, FAMILIES), start=1):
-            batch.setdefault(stream, []).append(encoded)
-            if made % BATCH_EVENTS == 0:
-                append_batch(log, batch)
-                batch = {}
-            if made % step == 0:
-                append_batch(log, batch)
-                batch = {}
-                runner.wait_for(log.head(), timeout_seconds=600)
-                peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-                marks.append({"events": made, "peak_mib": round(peak_kib / 1024)})
-        runner.stop()
-        views.close()
-        log.close()
-    return {"follow": marks}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--repeat", type=int, default=2)
-    parser.add_argument("--only", action="append", default=[], help="measure this projection alone")
-    parser.add_argument(
-        "--other-file", action="store_true", help="keep the views in a file of their own"
+    """Catch up with each alone and with all, then wait for single appends."""
+    options = arguments(__doc__ or "", events=200_000, repeat=2)
+    found = measure(options.events, options.repeat, [], same_file=True)
+    wait = measure_wait(300)
+    figures = [
+        Figure(f"{name} alone, a shop's log", rate, "events/s", ALONE_TARGET)
+        for name, rate in found["mixed"].items()
+    ]
+    figures += [
+        Figure(f"{name} alone, a log of its own types", rate, "events/s", ALONE_TARGET)
+        for name, rate in found["own"].items()
+        if name in FAMILY_OF
+    ]
+    figures.append(
+        Figure("all eight in one pass", found["all_in_one_pass"], "events/s", TOGETHER_TARGET)
     )
-    parser.add_argument("--follow", type=int, default=0, help="instead: follow so many events")
-    options = parser.parse_args()
-    if options.follow:
-        print(json.dumps(follow(options.follow), indent=1))
-        return
-    results = measure(
-        options.events, options.repeat, options.only, same_file=not options.other_file
-    )
-    results["wait_after_append"] = measure_wait(300)
-    print(json.dumps(results, indent=1))
+    figures += [Figure(f"append to read model, {name}", ms, "ms") for name, ms in wait.items()]
+    report(f"read models on SQLite from empty, {options.events:,} events", figures)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from eventsourcing.domain import Aggregate, event
 from eventsourcing.persistence import Tracking
 from eventsourcing.popo import POPOTrackingRecorder
 from eventsourcing.projection import Projection, ProjectionRunner
+from typing_extensions import override
 
 from benchmarks.measuring import Figure, arguments, interleaved, report
 from eventcore import open_app
@@ -55,6 +56,7 @@ class NameProjection(Projection[Names]):
 
     name = "names"
 
+    @override
     @singledispatchmethod
     def process_event(self, _event: Any, tracking: Tracking) -> None:
         """Note that it was seen."""

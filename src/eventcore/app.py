@@ -237,7 +237,8 @@ class App:
     def close(self) -> None:
         """Release what it opened; ends every subscription of it. Closing twice is fine.
 
-        A log that was handed to :func:`open_app` stays open: whoever opened it closes it.
+        A log that was handed to :func:`open_app` stays open: whoever opened it closes it. Stop a
+        runner that follows it first.
         """
         if "views" in self.__dict__:
             self.views.close()

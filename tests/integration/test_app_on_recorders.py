@@ -15,7 +15,7 @@ from eventcore.commands import CreateOrder, PayOrder, RegisterUser
 from eventcore.errors import AggregateNotFoundError, ConfigurationError
 from eventcore.events import Codec
 from eventcore.events.catalogue import OrderItem
-from eventcore.ingestion.dead_letters import KeptLetters
+from eventcore.ingestion.dead_letters import DeadLetter
 from eventcore.ingestion.lines import Line
 from eventcore.ingestion.pipeline import Ingestion
 from eventcore.projections.read_models import ORDERS, USERS
@@ -23,6 +23,11 @@ from eventcore.stores.recorders import RecorderLog
 from eventcore.testing import SequentialIds
 
 ITEM = OrderItem(product_id="book", quantity=2, price=Decimal("9.99"))
+
+
+class KeptLetters(list[DeadLetter]):
+    def write(self, letters) -> None:
+        self.extend(letters)
 
 
 @pytest.fixture(
@@ -52,7 +57,7 @@ def test_commands_and_read_models_work_on_a_recorder(log, views, tmp_path):
     pay = PayOrder(
         command_id=SequentialIds()(), order_id="o-1", amount=Decimal("19.98"), payment_method="card"
     )
-    with open_app(log=log, settings=Settings(views=url), snapshots={Order: 1}) as app:
+    with open_app(log=log, settings=Settings(views=url)) as app:
         app.execute(RegisterUser(user_id="u-1", email="ada@example.com"))
         with pytest.raises(RuleViolationError):
             app.execute(RegisterUser(user_id="u-2", email="ada@example.com"))
@@ -88,18 +93,28 @@ def test_an_import_into_a_recorder_is_idempotent(log):
         line(3, "order.paid", {"orderId": "o-1", "amount": "25.00"}),
     ]
 
-    def ingest():
+    def ingest() -> tuple[int, int, int, list[tuple[int, str]]]:
         letters = KeptLetters()
         ingestion = Ingestion(
             log, Codec(allow_unknown=True), clock=lambda: datetime(2026, 11, 22, tzinfo=UTC)
         )
         report = ingestion.run(lines, letters)
-        return report.accepted, report.duplicate, report.rejected, letters.reasons
+        return (
+            report.accepted,
+            report.duplicate,
+            report.rejected,
+            [(letter.line.number, letter.reason) for letter in letters],
+        )
 
     assert ingest() == (2, 0, 1, [(3, "not-found")])
     head = log.head()
     assert ingest() == (0, 2, 1, [(3, "not-found")])
     assert log.head() == head
+
+
+def test_snapshots_are_refused_where_there_is_no_place_for_them(log):
+    with pytest.raises(ConfigurationError, match="must keep snapshots"):
+        open_app(log=log, snapshots={Order: 1})
 
 
 def test_without_a_url_of_their_own_there_is_no_place_for_read_models(log):

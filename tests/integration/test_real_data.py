@@ -71,7 +71,8 @@ def ingest(path: Path, store: str, letters: Path) -> dict:
         out = eventcore(
             "ingest", "-", "--dead-letters", str(letters), "--store", store, stdin=stream
         )
-    return json.loads(out.splitlines()[-1])
+    report: dict = json.loads(out.splitlines()[-1])
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def test_the_revenue_of_each_day_and_month_is_that_of_the_invoices(imported, sha
         for row in imported.rows("analytics")
         if row["metric_type#dimensions"] == "revenue#currency=GBP"
     }
-    by_month = defaultdict(Decimal)
+    by_month: defaultdict[str, Decimal] = defaultdict(Decimal)
     for day, value in by_day.items():
         by_month[day[:7]] += value
 
@@ -176,7 +177,7 @@ def test_the_revenue_of_each_day_and_month_is_that_of_the_invoices(imported, sha
 
 
 def test_the_top_customers_are_those_of_the_invoices(imported, shared_data):
-    spent = defaultdict(Decimal)
+    spent: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in imported.rows("orders"):
         if row["user_id"] is not None:
             spent[row["user_id"]] += Decimal(row["total_amount"])
@@ -254,7 +255,7 @@ def test_an_import_killed_five_times_reaches_the_same_log(imported, wire, tmp_pa
     database = tmp_path / "killed.db"
     store = f"sqlite:///{database}"
     moments = random.Random(SEED)
-    command = [EVENTCORE, "ingest", str(whole), "--batch", "500", "--store", store]
+    command = [str(EVENTCORE), "ingest", str(whole), "--batch", "500", "--store", store]
 
     killed = 0
     while killed < KILLS:

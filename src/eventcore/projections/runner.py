@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from eventcore.errors import ConfigurationError, WaitTimeoutError
+from eventcore.events.garbage import collector_paused
 from eventcore.events.registry import EventRegistry, default_registry
 from eventcore.projections.engine import Applied, Engine, check_names
 from eventcore.projections.projection import Projection
@@ -110,8 +109,7 @@ class ProjectionRunner:
 
         Raises:
             ProjectionFailedError: A handler raised. The other projections are at the head; the
-            failed
-                one has everything before the event at fault.
+                failed one has everything before the event at fault.
             SchemaMismatchError: A table exists with other columns.
             ConfigurationError: Rows were made by another version of a projection: rebuild it.
             StoreError: The log or the views failed; run it again.
@@ -131,7 +129,7 @@ class ProjectionRunner:
     def _run(self, engine: Engine, head: int) -> Progress:
         size, events = PAGE_EVENTS_MIN, 0
         while engine.running and engine.position < head and not self._stop.is_set():
-            with _collector_paused():
+            with collector_paused():
                 before = engine.position
                 applied, size = self._read_and_apply(engine, size)
             events += applied.events
@@ -327,24 +325,6 @@ class ProjectionRunner:
                 return projection
         known = ", ".join(projection.name for projection in self.projections)
         raise ConfigurationError(message=f"There is no projection {name!r}, only {known}")
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Leave out searches for cyclic garbage while a page is made and dropped.
-
-    A page is some ten thousand objects that all live exactly as long as it does. The collector
-    would take them for long-lived ones and search the whole process after every other page (a
-    fifth of the time, measured). It runs again between pages.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _next_size(size: int, page: Page) -> int:

@@ -2,8 +2,10 @@
 
 import json
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +69,7 @@ def registered(number: int, user_id: str, email: str) -> bytes:
     return wire("user.registered", number, {"userId": user_id, "email": email})
 
 
-def ingest(log, lines, **options):
+def ingest(log: Any, lines: list[bytes], **options: Any) -> tuple[Any, list[tuple[int, str]]]:
     letters = KeptLetters()
     ingestion = Ingestion(log, Codec(allow_unknown=True), clock=lambda: NOW, **options)
     report = ingestion.run([Line(i, data) for i, data in enumerate(lines, 1)], letters)
@@ -78,7 +80,7 @@ def counts(report) -> tuple[int, int, int, int]:
     return report.read, report.accepted, report.duplicate, report.rejected
 
 
-def contents(log):
+def contents(log: Any) -> list[tuple[str, int, str, bytes]]:
     return [(e.stream, e.version, e.type, e.state) for e in log.read()]
 
 
@@ -283,7 +285,7 @@ def test_a_batch_is_all_or_nothing_when_the_store_fails(log, monkeypatch):
 
 
 def test_what_was_read_before_the_input_broke_off_is_taken_in(log):
-    def broken():
+    def broken() -> Iterator[Line]:
         yield Line(1, created(1))
         raise InputError(name="x.gz", problem="it breaks off after line 1")
 

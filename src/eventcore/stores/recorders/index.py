@@ -36,8 +36,8 @@ class Places(NamedTuple):
 class PlaceIndex:
     """Positions by event id, and by stream and version. Safe under threads.
 
-    About 240 bytes an event. Each question first reads what others appended since the last one; the
-    first of all reads the whole log, a page at a time.
+    Takes 200 bytes an event in long streams, 400 in streams of one. Each question first reads what
+    others appended since the last one; the first of all reads the whole log, a page at a time.
     """
 
     def __init__(self, calls: RecorderCalls) -> None:

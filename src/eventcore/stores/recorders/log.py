@@ -63,8 +63,9 @@ class RecorderLog:
       stream it is in. Two log objects (two processes) that append the same id to two *different*
       streams at the same instant may both succeed. A repeated append names the same streams, so
       safe retry is not touched by it.
-    - An index in memory says where each event is: about 240 bytes an event, and the first use of
-      it (an append, a stream) reads the whole log once. Pages, ``head`` and following need none.
+    - An index in memory says where each event is: 200 to 400 bytes an event, the more the shorter
+      the streams. Its first use (an append, a stream, an id) reads the whole log once. Pages,
+      ``head`` and following need no index.
     - A follower is woken at once by appends of the same log object; what others append it sees
       within :data:`~eventcore.stores.following.STOP_CHECK_SECONDS`.
     - Events are as immutable and as durable as the recorder's own table. There are neither
