@@ -22,6 +22,7 @@ from eventcore.stores.log import (
 )
 from eventcore.stores.paging import read_all
 from eventcore.stores.refusals import Refusal
+from eventcore.stores.repeats import repeated_append
 from eventcore.stores.snapshots import Snapshot
 
 _NAME = "memory log"
@@ -100,20 +101,8 @@ class MemoryLog:
         return placed
 
     def _find_repeated(self, appends: Sequence[StreamAppend]) -> AppendResult | None:
-        found: list[_Row] = []
-        for stream, expected_version, events in appends:
-            for ordinal, encoded in enumerate(events, start=1):
-                row = self._by_id.get(encoded.event_id)
-                if (
-                    row is None
-                    or (row[1], row[3], row[4]) != (stream, encoded.type, encoded.state)
-                    or (expected_version != ANY_VERSION and row[2] != expected_version + ordinal)
-                ):
-                    return None
-                found.append(row)
-        return AppendResult(
-            tuple([row[0] for row in found]), tuple([row[2] for row in found]), repeated=True
-        )
+        ids = [event.event_id for append in appends for event in append.events]
+        return repeated_append(appends, self._located(ids))
 
     def read_stream(  # noqa: PLR0913 - the contract's signature
         self,
@@ -191,8 +180,15 @@ class MemoryLog:
         """See :meth:`eventcore.stores.log.Log.locate`."""
         with self._lock:
             self._check_open()
-            found = {id_: self._by_id[id_] for id_ in event_ids if id_ in self._by_id}
-        return {id_: Recorded(*row, self.codec) for id_, row in found.items()}
+            return self._located(event_ids)
+
+    def _located(self, event_ids: Sequence[str]) -> dict[str, Recorded[Any]]:
+        codec = self.codec
+        return {
+            id_: Recorded(*row, codec)
+            for id_ in event_ids
+            if (row := self._by_id.get(id_)) is not None
+        }
 
     def subscribe(self, after: int = 0, where: LogFilter = EVERYTHING) -> Subscription:
         """See :meth:`eventcore.stores.log.Log.subscribe`."""

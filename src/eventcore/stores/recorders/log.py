@@ -43,6 +43,7 @@ from eventcore.stores.log import (
 from eventcore.stores.paging import read_all
 from eventcore.stores.recorders.calls import RecorderCalls
 from eventcore.stores.recorders.index import PlaceIndex, Places, event_id_of
+from eventcore.stores.repeats import repeated_append
 
 ATTEMPTS_MAX: Final = 50
 """How often an append is tried while other writers are faster; each time one of them wrote."""
@@ -169,21 +170,7 @@ class RecorderLog:
     ) -> AppendResult | None:
         if len(places.positions) < len(event_ids):
             return None
-        present = self._events_at(places.positions)
-        found: list[Recorded[Any]] = []
-        for stream, expected_version, events in appends:
-            for ordinal, encoded in enumerate(events, start=1):
-                event = present[encoded.event_id]
-                if (event.stream, event.type, event.state) != (stream, encoded.type, encoded.state):
-                    return None
-                if expected_version not in {ANY_VERSION, event.version - ordinal}:
-                    return None
-                found.append(event)
-        return AppendResult(
-            tuple([event.position for event in found]),
-            tuple([event.version for event in found]),
-            repeated=True,
-        )
+        return repeated_append(appends, self._events_at(places.positions))
 
     def _refuse_reused(self, places: Places, event_ids: Sequence[str]) -> None:
         taken = next((id_ for id_ in event_ids if id_ in places.positions), None)

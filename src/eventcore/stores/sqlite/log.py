@@ -36,6 +36,7 @@ from eventcore.stores.log import (
 )
 from eventcore.stores.paging import read_all
 from eventcore.stores.refusals import Refusal
+from eventcore.stores.repeats import repeated_append
 from eventcore.stores.snapshots import Snapshot
 from eventcore.stores.sqlite.connections import (
     BUSY_TIMEOUT_SECONDS,
@@ -145,7 +146,8 @@ class SQLiteLog:
         except (ConcurrencyConflictError, sqlite3.IntegrityError) as error:
             # Either the stream moved or an id is taken: both also happen when this very append was
             # stored before and its answer got lost.
-            repeated = self._find_repeated(appends)
+            ids = [event.event_id for append in appends for event in append.events]
+            repeated = repeated_append(appends, self.locate(ids))
             if repeated is None:
                 self._raise_conflict(appends, error)
             return repeated
@@ -176,30 +178,6 @@ class SQLiteLog:
                 rows.append((stream, version, event.type, event.event_id, event.state))
             reached[stream] = version
         return rows
-
-    def _find_repeated(self, appends: Sequence[StreamAppend]) -> AppendResult | None:
-        present = self.locate([event.event_id for append in appends for event in append.events])
-        found: list[Recorded[Any]] = []
-        for stream, expected_version, events in appends:
-            for ordinal, encoded in enumerate(events, start=1):
-                event = present.get(encoded.event_id)
-                if (
-                    event is None
-                    or event.stream != stream
-                    or event.state != encoded.state
-                    or event.type != encoded.type
-                    or (
-                        expected_version != ANY_VERSION
-                        and event.version != expected_version + ordinal
-                    )
-                ):
-                    return None
-                found.append(event)
-        return AppendResult(
-            tuple([event.position for event in found]),
-            tuple([event.version for event in found]),
-            repeated=True,
-        )
 
     def _raise_conflict(
         self,
