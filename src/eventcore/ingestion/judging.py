@@ -8,15 +8,18 @@ can never hide that another writer was faster.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from pydantic_core import from_json
+
 from eventcore.aggregates.aggregate import Aggregate, aggregate_class_of
 from eventcore.aggregates.reservations import Reservation
 from eventcore.commands.reservations import reservation_appends
-from eventcore.errors import RuleViolationError
+from eventcore.errors import InvalidEventError, RuleViolationError
 from eventcore.events.codec import Codec
 from eventcore.events.context import enrich
 from eventcore.events.event import DomainEvent, stream_of
@@ -34,15 +37,23 @@ DIGEST_BYTES: Final = 16
 
 
 class Candidate(NamedTuple):
-    """A well-formed event and the line it came from."""
+    """A well-formed event and the line it came from.
+
+    Attributes:
+        line: The line.
+        event: What it says.
+        problem: Why it is refused unless it is stored already; None: the rules decide.
+    """
 
     line: Line
     event: NewEvent[DomainEvent]
+    problem: str | None = None
 
 
 class Placed(NamedTuple):
-    """An event with its stream, as it will be stored."""
+    """An event as it will be stored, with its line and its stream."""
 
+    candidate: Candidate
     stream: str
     event: NewEvent[DomainEvent]
     encoded: EncodedEvent
@@ -55,7 +66,9 @@ class Verdict:
     Attributes:
         appends: To be written in one append, in the order of the lines.
         letters: Refused lines.
-        refusals: Those of them that a rule refused, to be remembered.
+        refusals: Those of them to be remembered.
+        unmoved: Streams that a refusal was judged by, and their versions in the log: should one of
+            them move before the verdict is written, it has to be judged anew.
         accepted: Events in ``appends`` that came from lines.
         duplicate: Lines whose event is stored already.
     """
@@ -63,6 +76,7 @@ class Verdict:
     appends: list[StreamAppend] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    unmoved: dict[str, int] = field(default_factory=dict)
     accepted: int = 0
     duplicate: int = 0
 
@@ -77,11 +91,12 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Known:
-    """What the log knows of a batch before it is judged, and what the batch adds to it."""
+    """What the log said when a batch began to be judged, and what the batch adds to it."""
 
-    stored: Mapping[str, Recorded[Any]]
-    refused: dict[tuple[str, str], Refusal]
-    taken: dict[str, Placed] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    stored: Mapping[str, Recorded[Any]] = field(default_factory=dict)
+    refused: dict[tuple[str, str], Refusal] = field(default_factory=dict)
+    taken: dict[str, tuple[str, EncodedEvent]] = field(default_factory=dict)
 
 
 class Judge:
@@ -106,105 +121,155 @@ class Judge:
 
     def judge(self, candidates: Sequence[Candidate]) -> Verdict:
         """Decide a batch, in order. Nothing is written; what is kept is as if it were."""
-        placed = [self._placed(candidate.event) for candidate in candidates]
+        verdict = Verdict()
+        placed = [
+            item
+            for candidate in candidates
+            if (item := self._placed(candidate, verdict)) is not None
+        ]
         ids = [item.encoded.event_id for item in placed]
-        known = _Known(self._log.locate(ids), {})
+        known = _Known()
+        # The versions before the events: an event that came in between then shows as a version that
+        # moved when the verdict is written, never as one that is not there.
+        self._load({item.stream for item in placed}, known)
+        known.stored = self._log.locate(ids)
         if self._refusals is not None and not self._retry_refused:
             known.refused = dict(self._refusals.find_refusals(ids))
-        self._load({item.stream for item in placed if item.encoded.event_id not in known.stored})
-        verdict = Verdict()
-        for candidate, item in zip(candidates, placed, strict=True):
-            self._decide(candidate.line, item, known, verdict)
+        for item in placed:
+            self._decide(item, known, verdict)
         return verdict
 
     def write(self, verdict: Verdict) -> None:
-        """Remember refusals, then append: a run killed in between refuses the same again."""
-        if verdict.refusals and self._refusals is not None:
-            self._refusals.remember_refusals(verdict.refusals)
-        if verdict.appends:
+        """Append what was accepted and remember what was refused, both or neither.
+
+        Raises:
+            ConcurrencyConflictError: A stream moved since it was judged. Nothing was written.
+        """
+        if self._refusals is not None and (verdict.refusals or verdict.appends):
+            self._refusals.append_judged(verdict.appends, verdict.refusals, verdict.unmoved)
+        elif verdict.appends:
             self._log.append(verdict.appends)
         while len(self._kept) > STREAMS_KEPT_MAX:
             self._kept.popitem(last=False)
 
-    def forget(self, verdict: Verdict) -> None:
-        """Drop what is kept of the streams a failed append touched; they are loaded anew."""
-        for append in verdict.appends:
-            self._kept.pop(append.stream, None)
+    def forget(self) -> None:
+        """Drop all that is kept: a verdict that was not written left its marks on it."""
+        self._kept.clear()
 
-    def _placed(self, event: NewEvent[DomainEvent]) -> Placed:
-        event = enrich(event)
-        return Placed(stream_of(event.payload), event, self._codec.encode(event))
+    def _placed(self, candidate: Candidate, verdict: Verdict) -> Placed | None:
+        event = enrich(candidate.event)
+        try:
+            encoded = self._codec.encode(event)
+        except InvalidEventError as error:
+            letter = DeadLetter(candidate.line, error.reason, error.facts["message"])
+            verdict.letters.append(letter)
+            return None
+        if len(encoded.state) > STATE_BYTES_MAX:
+            # It can grow a little: what the line left out is filled in.
+            message = f"{len(encoded.state)} bytes as stored, the limit is {STATE_BYTES_MAX}"
+            verdict.letters.append(DeadLetter(candidate.line, "too-large", message))
+            return None
+        return Placed(candidate, stream_of(event.payload), event, encoded)
 
-    def _load(self, streams: set[str]) -> None:
-        """Bring the aggregates of these streams into memory; all new ones cost one query."""
-        wanted = {
+    def _load(self, streams: set[str], known: _Known) -> None:
+        """Bring the aggregates of these streams to where the log has them."""
+        classes = {
             stream: aggregate_class
             for stream in streams
-            if stream not in self._kept
-            and (aggregate_class := aggregate_class_of(stream.partition("-")[0])) is not None
+            if (aggregate_class := aggregate_class_of(stream.partition("-")[0])) is not None
         }
-        if not wanted:
+        if not classes:
             return
-        versions = self._log.stream_versions(list(wanted))
-        for stream, aggregate_class in wanted.items():
-            aggregate = aggregate_class(id=stream.partition("-")[2])
-            if versions[stream]:
-                aggregate.fold(event.payload for event in self._log.read_stream(stream))
-            self._kept[stream] = aggregate
+        versions = self._log.stream_versions(list(classes))
+        known.versions.update(versions)
+        for stream, aggregate_class in classes.items():
+            kept, version = self._kept.get(stream), versions[stream]
+            if kept is None or kept.version != version:
+                kept = aggregate_class(id=stream.partition("-")[2])
+                if version:
+                    stored = self._log.read_stream(stream, until=version)
+                    kept.fold(event.payload for event in stored)
+                self._kept[stream] = kept
+            self._kept.move_to_end(stream)
 
-    def _decide(  # noqa: PLR0917 - what there is to know of one line
-        self, line: Line, item: Placed, known: _Known, verdict: Verdict
-    ) -> None:
-        event_id, size = item.encoded.event_id, len(item.encoded.state)
-        if size > STATE_BYTES_MAX:
-            # It can grow a little: what the line left out is filled in.
-            message = f"{size} bytes as stored, the limit is {STATE_BYTES_MAX}"
-            verdict.letters.append(DeadLetter(line, "too-large", message))
+    def _decide(self, item: Placed, known: _Known, verdict: Verdict) -> None:
+        repeated = self._repeats(item, known)
+        if repeated:
+            verdict.duplicate += 1
             return
-        # What was refused once is refused again before anything else is asked: whatever was stored
-        # since, a repeated run says the same.
+        event_id = item.encoded.event_id
+        # What was refused once is refused again: whatever was stored since, a repeated run says the
+        # same.
         refusal = known.refused.get((event_id, _digest(item))) if known.refused else None
+        if refusal is None and repeated is False:
+            message = "eventId: an event with this id and another content is stored already"
+            letter = DeadLetter(item.candidate.line, "event-id-reused", message)
+            verdict.letters.append(letter)
+            return
         if refusal is None:
-            repeated = _repeats(item, known)
-            if repeated:
-                verdict.duplicate += 1
-                return
-            if repeated is False:
-                message = "eventId: an event with this id and another content is stored already"
-                verdict.letters.append(DeadLetter(line, "event-id-reused", message))
-                return
-            refusal = self._apply(item, verdict)
-            if refusal is not None and not self._retry_refused:
-                known.refused[event_id, refusal.digest] = refusal
+            refusal = self._apply(item, known, verdict)
         if refusal is None:
-            known.taken[event_id] = item
             verdict.accepted += 1
         else:
-            verdict.letters.append(DeadLetter(line, refusal.reason, refusal.message))
+            letter = DeadLetter(item.candidate.line, refusal.reason, refusal.message)
+            verdict.letters.append(letter)
 
-    def _apply(self, item: Placed, verdict: Verdict) -> Refusal | None:
-        """Let the event happen to what is kept, or say why not."""
-        aggregate = self._kept.get(item.stream)
-        if aggregate is None:
-            verdict.append(item.stream, ANY_VERSION, item.encoded)
+    def _repeats(self, item: Placed, known: _Known) -> bool | None:
+        """True: there already; False: its id is, with another content; None: it is new."""
+        taken = known.taken.get(item.encoded.event_id)
+        if taken is not None:
+            stream, encoded = taken
+            return (stream, encoded.type) == (item.stream, item.encoded.type) and _is_same(
+                encoded.state, item.encoded.state
+            )
+        stored = known.stored.get(item.encoded.event_id)
+        if stored is None:
             return None
-        self._kept.move_to_end(item.stream)
-        version = aggregate.version
+        if (stored.stream, stored.type) != (item.stream, item.encoded.type):
+            return False
+        if _is_same(stored.state, item.encoded.state):
+            return True
+        # Stored with an older schema version, it says the same once it is upcast.
+        current = self._codec.encode(stored.to_new()).state
+        return current != stored.state and _is_same(current, item.encoded.state)
+
+    def _apply(self, item: Placed, known: _Known, verdict: Verdict) -> Refusal | None:
+        """Let the event happen to what is kept, or say why not."""
+        aggregate, problem = self._kept.get(item.stream), item.candidate.problem
+        if problem is not None:
+            return self._refuse(item, "invalid-field", problem, known, verdict)
         try:
-            if type(aggregate).claims is Aggregate.claims:
+            if aggregate is None:
+                verdict.append(item.stream, ANY_VERSION, item.encoded)
+            elif type(aggregate).claims is Aggregate.claims:
+                version = aggregate.version
                 aggregate.record(item.event.payload)
                 aggregate.pending.clear()
                 verdict.append(item.stream, version, item.encoded)
             else:
-                self._apply_with_claims(aggregate, item, verdict)
+                self._apply_with_claims(aggregate, item, known, verdict)
         except RuleViolationError as error:
-            message = error.facts["message"]
-            refusal = Refusal(item.encoded.event_id, _digest(item), error.reason, message)
-            verdict.refusals.append(refusal)
-            return refusal
+            # A claim is refused by the stream of whoever holds it.
+            if error.aggregate in known.versions:
+                verdict.unmoved[error.aggregate] = known.versions[error.aggregate]
+            return self._refuse(item, error.reason, error.facts["message"], known, verdict)
+        known.taken[item.encoded.event_id] = (item.stream, item.encoded)
         return None
 
-    def _apply_with_claims(self, aggregate: Aggregate, item: Placed, verdict: Verdict) -> None:
+    def _refuse(  # noqa: PLR0917 - what is refused, why, and where to note it
+        self, item: Placed, reason: str, message: str, known: _Known, verdict: Verdict
+    ) -> Refusal:
+        refusal = Refusal(item.encoded.event_id, _digest(item), reason, message)
+        verdict.refusals.append(refusal)
+        if not self._retry_refused:
+            known.refused[refusal.event_id, refusal.digest] = refusal
+        if item.stream in known.versions:
+            verdict.unmoved[item.stream] = known.versions[item.stream]
+        return refusal
+
+    def _apply_with_claims(  # noqa: PLR0917 - as `_apply`
+        self, aggregate: Aggregate, item: Placed, known: _Known, verdict: Verdict
+    ) -> None:
         """Likewise for one that holds unique values; what changes is changed in copies first."""
         changed = aggregate.copy()
         changed.record(item.event.payload)
@@ -215,43 +280,44 @@ class Judge:
             before=aggregate.claims(),
             after=changed.claims(),
             key=self._reservation_key,
-            load=lambda id_: self._reservation(id_, reservations),
+            load=lambda id_: self._reservation(id_, reservations, known),
             encode=self._codec.encode,
         )
+        made = {event.event_id: (a.stream, event) for a in beside for event in a.events}
+        if made and (made.keys() & known.taken.keys() or self._log.locate(list(made))):
+            # Ids of bookkeeping follow from the event's own: somebody has used one of them.
+            changed.refuse("event-id-reused", "an id that follows from its eventId is taken")
         verdict.append(item.stream, aggregate.version, item.encoded)
         for append in beside:
             for ordinal, event in enumerate(append.events):
                 verdict.append(append.stream, append.expected_version + ordinal, event)
+        known.taken.update(made)
         changed.pending.clear()
         self._kept[item.stream] = changed
         for reservation in reservations.values():
             self._kept[reservation.stream] = reservation
 
-    def _reservation(self, id_: str, changed: dict[str, Reservation]) -> Reservation:
+    def _reservation(self, id_: str, changed: dict[str, Reservation], known: _Known) -> Reservation:
         if id_ not in changed:
             stream = Reservation.stream_of(id_)
-            self._load({stream})
+            if stream not in known.versions:
+                self._load({stream}, known)
             kept = self._kept[stream]
             assert isinstance(kept, Reservation)
             changed[id_] = kept.copy()
         return changed[id_]
 
 
-def _repeats(item: Placed, known: _Known) -> bool | None:
-    """True: stored or taken already; False: its id is, with another content; None: new."""
-    earlier = known.taken.get(item.encoded.event_id)
-    if earlier is not None:
-        return earlier.stream == item.stream and earlier.encoded == item.encoded
-    stored = known.stored.get(item.encoded.event_id)
-    if stored is None:
-        return None
-    if stored.stream != item.stream or stored.type != item.encoded.type:
-        return False
-    # Other bytes may say the same: an older schema version, or another writer's order of members.
-    return bool(stored.state == item.encoded.state or stored.to_new() == item.event)
+def _is_same(one: bytes, other: bytes) -> bool:
+    """Whether two states say the same, in any order of members; 1 is not true, nor 1.0."""
+    return one == other or _canonical(one) == _canonical(other)
+
+
+def _canonical(state: bytes) -> str:
+    return json.dumps(from_json(state), sort_keys=True)
 
 
 def _digest(item: Placed) -> str:
-    digest = hashlib.blake2b(item.encoded.state, digest_size=DIGEST_BYTES)
+    digest = hashlib.blake2b(_canonical(item.encoded.state).encode(), digest_size=DIGEST_BYTES)
     digest.update(item.encoded.type.encode())
     return digest.hexdigest()

@@ -21,6 +21,7 @@ from eventcore.errors import (
 from eventcore.events.codec import Codec
 from eventcore.events.event import DomainEvent
 from eventcore.events.garbage import collector_paused
+from eventcore.events.limits import EVENTS_PER_APPEND_MAX
 from eventcore.events.recorded import NewEvent
 from eventcore.events.wire import from_wire
 from eventcore.ingestion.dead_letters import DeadLetter, DeadLetters
@@ -32,6 +33,9 @@ from eventcore.stores.log import Log
 BATCH_LINES: Final = 2_000
 """Lines judged and appended together: one commit for so many events."""
 
+BATCH_LINES_MAX: Final = EVENTS_PER_APPEND_MAX // 3
+"""Of one line may come three events: its own, and two that move a reservation."""
+
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """A batch of large lines ends early: bounds memory and the length of one transaction."""
 
@@ -40,6 +44,9 @@ ATTEMPTS_MAX: Final = 20
 
 CLOCK_AHEAD_SECONDS_MAX: Final = 24 * 60 * 60
 """A timestamp further in the future than this is a clock gone wrong, not a time zone."""
+
+
+CLOCK_PROBLEM: Final = "timestamp: more than a day in the future"
 
 
 class Ingestion:
@@ -52,7 +59,7 @@ class Ingestion:
         reservation_key: Key of the digests of reserved values; the same for all writers of a log.
         allow_unknown: Keep events of unknown types as they are, in a stream per type.
         retry_refused: Judge events again that a rule refused in an earlier run.
-        batch_lines: Lines in one append.
+        batch_lines: Lines in one append, at most :data:`BATCH_LINES_MAX`.
     """
 
     def __init__(  # noqa: PLR0913 - each a keyword with a default
@@ -69,7 +76,7 @@ class Ingestion:
         self._log = log
         self._clock = clock
         self._allow_unknown = allow_unknown
-        self._batch_lines = batch_lines
+        self._batch_lines = min(batch_lines, BATCH_LINES_MAX)
         self._judge = Judge(
             log, codec, reservation_key=reservation_key, retry_refused=retry_refused
         )
@@ -113,7 +120,7 @@ class Ingestion:
                 break
             except (ConcurrencyConflictError, EventIdReusedError):
                 # Another writer moved one of the streams: what we know of them is stale.
-                self._judge.forget(verdict)
+                self._judge.forget()
         else:
             raise RetriesExhaustedError(
                 command="the import", stream=f"line {batch[0].number}", attempts=ATTEMPTS_MAX
@@ -141,14 +148,12 @@ class Ingestion:
                         "events of this type are made by the library only",
                         "eventType",
                     )
-                if event.timestamp.timestamp() > latest:
-                    _refuse(
-                        "invalid-field", "timestamp lies more than a day in the future", "timestamp"
-                    )
             except InvalidEventError as error:
                 letters.append(DeadLetter(line, error.reason, error.facts["message"]))
             else:
-                candidates.append(Candidate(line, event))
+                # Time decides: remembered, so that a later run does not decide otherwise.
+                ahead = event.timestamp.timestamp() > latest
+                candidates.append(Candidate(line, event, CLOCK_PROBLEM if ahead else None))
         return candidates, letters
 
 

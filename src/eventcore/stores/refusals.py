@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from eventcore.stores.log import StreamAppend
+
 
 class Refusal(NamedTuple):
     """An event that was refused.
@@ -33,6 +35,25 @@ class RefusalStore(Protocol):
 
     def find_refusals(self, event_ids: Sequence[str]) -> Mapping[tuple[str, str], Refusal]:
         """What was refused before under these ids, by id and digest."""
+
+    def append_judged(
+        self,
+        appends: Sequence[StreamAppend],
+        refusals: Sequence[Refusal],
+        unmoved: Mapping[str, int],
+    ) -> None:
+        """Append what was accepted and remember what was refused, all or none.
+
+        Args:
+            appends: As for :meth:`eventcore.stores.log.Log.append`; none is fine.
+            refusals: Kept as by :meth:`remember_refusals`.
+            unmoved: Streams the refusals were judged by, and the versions they had: a stream that
+                moved since would have to be judged anew.
+
+        Raises:
+            ConcurrencyConflictError: A stream moved. Nothing was written.
+            StoreError: See :meth:`eventcore.stores.log.Log.append`.
+        """
 
     def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
         """Keep these; a newer refusal of the same id and content replaces the older."""

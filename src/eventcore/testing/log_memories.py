@@ -1,11 +1,13 @@
 """What a store may keep beside the log: snapshots of aggregates, and refusals of imports."""
-# ruff: noqa: D102 - the name of a case is its sentence, its numbers are the example
+# ruff: noqa: D102, PLR2004 - the name of a case is its sentence, its numbers are the example
 
 from __future__ import annotations
 
+from eventcore.errors import ConcurrencyConflictError, EventIdReusedError
+from eventcore.stores.log import StreamAppend
 from eventcore.stores.refusals import Refusal, RefusalStore
 from eventcore.stores.snapshots import Snapshot, SnapshotStore
-from eventcore.testing.log_cases import LogCases, skip
+from eventcore.testing.log_cases import LogCases, expect_error, skip
 
 
 class MemoryCases(LogCases):
@@ -67,6 +69,44 @@ class MemoryCases(LogCases):
             ("id-1", "digest 1"): newer,
             ("id-1", "digest 2"): other,
         }
+
+    def test_what_was_judged_is_written_together(self) -> None:
+        store = self._refusals()
+        self.fill("order-1", 1)
+        event, refusal = self.make(), Refusal("id-1", "digest", "not-found", "no such order")
+
+        store.append_judged([StreamAppend("order-1", 1, [event])], [refusal], {"order-2": 0})
+        store.append_judged([], [], {})
+
+        assert [stored.state for stored in self.log.read_stream("order-1")][1:] == [event.state]
+        assert list(store.find_refusals(["id-1"]).values()) == [refusal]
+
+    def test_what_was_judged_by_a_stream_that_moved_is_not_written(self) -> None:
+        store = self._refusals()
+        self.fill("order-1", 2)
+        refusal = Refusal("id-1", "digest", "not-found", "no such order")
+
+        with expect_error(ConcurrencyConflictError) as caught:
+            store.append_judged(
+                [StreamAppend("order-2", 0, [self.make()])], [refusal], {"order-1": 1}
+            )
+        with expect_error(ConcurrencyConflictError):
+            store.append_judged([StreamAppend("order-1", 1, [self.make()])], [refusal], {})
+
+        assert (caught[0].expected_version, caught[0].actual_version) == (1, 2)
+        assert self.log.head() == 2
+        assert dict(store.find_refusals(["id-1"])) == {}
+
+    def test_a_refusal_is_not_kept_when_the_append_beside_it_fails(self) -> None:
+        store = self._refusals()
+        event = self.make()
+        self.append("order-1", 0, [event])
+        refusal = Refusal("id-1", "digest", "not-found", "no such order")
+
+        with expect_error(EventIdReusedError):
+            store.append_judged([StreamAppend("order-2", 0, [event])], [refusal], {})
+
+        assert dict(store.find_refusals(["id-1"])) == {}
 
     def _snapshots(self) -> SnapshotStore:
         log = self.log

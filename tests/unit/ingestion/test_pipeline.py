@@ -1,6 +1,7 @@
 """The import decides each line by the rules, in order, and a repeated run decides the same."""
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,7 +15,6 @@ from eventcore.events.codec import Codec
 from eventcore.ingestion.dead_letters import DeadLetter
 from eventcore.ingestion.lines import Line
 from eventcore.ingestion.pipeline import Ingestion
-from eventcore.stores.log import StreamAppend
 from eventcore.stores.memory.log import MemoryLog
 from eventcore.stores.sqlite.log import SQLiteLog
 
@@ -271,10 +271,10 @@ def test_a_writer_that_is_faster_is_noticed_and_the_batch_is_judged_again(log):
 
 
 def test_a_batch_is_all_or_nothing_when_the_store_fails(log, monkeypatch):
-    def full(appends: list[StreamAppend]):
+    def full(*_: object):
         raise StoreUnavailableError(store="log", problem="disk is full")
 
-    monkeypatch.setattr(log, "append", full)
+    monkeypatch.setattr(log, "append_judged", full)
     with pytest.raises(StoreUnavailableError, match="disk is full"):
         ingest(log, [created(1), paid(2)])
     monkeypatch.undo()
@@ -324,3 +324,149 @@ def test_no_personal_value_stands_in_a_dead_letters_message(log):
         "email-taken",
     ]
     assert not [letter for letter in letters.letters if "secret" in letter.message.lower()]
+
+
+def importer(log) -> tuple[Ingestion, KeptLetters]:
+    return Ingestion(log, Codec(), clock=lambda: NOW), KeptLetters()
+
+
+def shipped(number: int, order_id: str = "1") -> bytes:
+    return wire("order.shipped", number, {"orderId": order_id})
+
+
+def test_an_import_that_another_one_overtook_refuses_nothing_that_is_valid(log):
+    lines = [Line(1, created(1)), Line(2, paid(2)), Line(3, shipped(3))]
+    (slow, slow_letters), (fast, fast_letters) = importer(log), importer(log)
+    slow.run(lines[:1], slow_letters)
+    fast.run(lines, fast_letters)
+
+    report = slow.run(lines[1:], slow_letters)
+
+    assert counts(report) == (2, 0, 2, 0)
+    assert slow_letters.reasons == fast_letters.reasons == []
+
+
+def test_what_a_command_changed_between_two_batches_is_what_the_next_is_judged_by(log):
+    ingestion, letters = importer(log)
+    ingestion.run([Line(1, created(1)), Line(2, registered(2, "u1", "a@b.io"))], letters)
+    other, other_letters = importer(log)
+    other.run([Line(1, paid(9)), Line(2, wire("user.closed", 8, {"userId": "u1"}))], other_letters)
+
+    report = ingestion.run([Line(3, shipped(3)), Line(4, registered(4, "u2", "a@b.io"))], letters)
+
+    assert (counts(report), letters.reasons) == ((2, 2, 0, 0), [])
+
+
+def test_a_refusal_judged_by_a_stream_that_moved_meanwhile_is_judged_again(log, monkeypatch):
+    ingest(log, [created(1)])
+    ingestion, letters = importer(log)
+    write = log.append_judged
+
+    def overtaken(*verdict):
+        monkeypatch.undo()
+        ingest(log, [paid(2)])
+        write(*verdict)
+
+    monkeypatch.setattr(log, "append_judged", overtaken)
+    report = ingestion.run([Line(1, shipped(3))], letters)
+
+    assert (counts(report), letters.reasons) == ((1, 1, 0, 0), [])
+
+
+def test_several_imports_of_one_file_at_once_store_every_line_once(log):
+    lines = []
+    for number in range(1, 401):
+        lines += [created(3 * number, str(number)), paid(3 * number + 1, str(number))]
+        lines.append(shipped(3 * number + 2, str(number)))
+    reports, letters = [], []
+
+    def run() -> None:
+        ingestion = Ingestion(log, Codec(), clock=lambda: NOW, batch_lines=7)
+        kept = KeptLetters()
+        reports.append(ingestion.run([Line(i, data) for i, data in enumerate(lines, 1)], kept))
+        letters.append(kept.reasons)
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert letters == [[], [], []]
+    assert sum(report.accepted for report in reports) == len(lines) == log.head()
+    assert {report.rejected for report in reports} == {0}
+
+
+def test_a_stored_event_that_was_refused_once_is_a_duplicate(log):
+    lines = [paid(1), created(2)]
+    ingest(log, lines)
+    ingest(log, lines, retry_refused=True)
+
+    report, letters = ingest(log, lines)
+
+    assert (counts(report), letters) == ((2, 0, 2, 0), [])
+
+
+def test_a_time_in_the_future_stays_refused_when_it_has_come(log):
+    line = created(1).replace(b"2025-06-01", b"2026-01-09")
+    ingest(log, [line])
+    letters = KeptLetters()
+    later = datetime(2026, 2, 1, tzinfo=UTC)
+
+    report = Ingestion(log, Codec(), clock=lambda: later).run([Line(1, line)], letters)
+
+    assert (counts(report), letters.reasons) == ((1, 0, 0, 1), [(1, "invalid-field")])
+
+
+@pytest.mark.parametrize("batch_lines", [1, 10])
+def test_one_and_true_are_not_the_same_content_but_another_order_is(log, batch_lines):
+    def activity(details: dict) -> bytes:
+        payload = {"sessionId": "s", "action": "look", "details": details}
+        return wire("session.activity", 2, payload)
+
+    lines = [
+        wire("session.started", 1, {"sessionId": "s"}),
+        activity({"a": 1, "b": 2}),
+        activity({"b": 2, "a": 1}),
+        activity({"a": True, "b": 2}),
+        activity({"a": 1.0, "b": 2}),
+    ]
+    report, letters = ingest(log, lines, batch_lines=batch_lines)
+
+    assert counts(report) == (5, 2, 1, 2)
+    assert letters == [(4, "event-id-reused"), (5, "event-id-reused")]
+
+
+def test_an_id_that_the_library_derives_from_another_is_refused_and_stops_nothing(log):
+    ingest(log, [registered(1, "u1", "a@b.io")])
+    derived = str([event.event_id for event in log.read()][-1])
+    log_of_another = MemoryLog(Codec())
+    taken = created(7).replace(str(uuid.UUID(int=7)).encode(), derived.encode())
+
+    report, letters = ingest(
+        log_of_another, [taken, registered(1, "u1", "a@b.io"), created(8, "2")]
+    )
+
+    assert (counts(report), letters) == ((3, 2, 0, 1), [(2, "event-id-reused")])
+
+
+def test_a_line_that_cannot_be_stored_does_not_stop_the_lines_beside_it(log):
+    deep = created(1).replace(
+        b'"data": {', b'"data": {"metadata": {"x": %b1%b}, ' % (b"[" * 150, b"]" * 150)
+    )
+    huge = created(2, "2").replace(
+        b'"data": {', b'"data": {"metadata": {"x": 1%b}, ' % (b"0" * 3_000)
+    )
+
+    report, letters = ingest(log, [deep, huge, created(3, "3")])
+
+    assert counts(report) == (3, 1, 0, 2)
+    assert [line for line, _ in letters] == [1, 2]
+
+
+def test_the_largest_batch_holds_registrations_with_all_that_comes_with_them(log):
+    lines = [registered(n, f"u{n}", f"{n}@b.io") for n in range(1, 4_001)]
+
+    report, _ = ingest(log, lines, batch_lines=100_000)
+
+    assert counts(report) == (4_000, 4_000, 0, 0)

@@ -55,15 +55,35 @@ class MemoryLog:
         check_append(_NAME, appends)
         with self._lock:
             self._check_open()
-            repeated = self._find_repeated(appends)
-            if repeated is not None:
-                return repeated
-            self._check_versions(appends)
-            rows = self._place(appends)
-            for event_id, row in rows.items():
-                self._rows.append(row)
-                self._streams.setdefault(row[1], []).append(row)
-                self._by_id[event_id] = row
+            return self._append(appends)
+
+    def append_judged(
+        self,
+        appends: Sequence[StreamAppend],
+        refusals: Sequence[Refusal],
+        unmoved: Mapping[str, int],
+    ) -> None:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.append_judged`."""
+        if appends:
+            check_append(_NAME, appends)
+        with self._lock:
+            self._check_open()
+            for stream, version in unmoved.items():
+                self._check_version(stream, version, len(self._streams.get(stream, ())))
+            if appends:
+                self._append(appends)
+            self._refusals.update({(found.event_id, found.digest): found for found in refusals})
+
+    def _append(self, appends: Sequence[StreamAppend]) -> AppendResult:
+        repeated = self._find_repeated(appends)
+        if repeated is not None:
+            return repeated
+        self._check_versions(appends)
+        rows = self._place(appends)
+        for event_id, row in rows.items():
+            self._rows.append(row)
+            self._streams.setdefault(row[1], []).append(row)
+            self._by_id[event_id] = row
         self.notify()
         placed = rows.values()
         return AppendResult(
@@ -75,13 +95,18 @@ class MemoryLog:
         for stream, expected_version, events in appends:
             version = reached.get(stream, len(self._streams.get(stream, ())))
             reached[stream] = version + len(events)
-            if expected_version not in {ANY_VERSION, version}:
-                raise ConcurrencyConflictError(
-                    store=_NAME,
-                    stream=stream,
-                    expected_version=expected_version,
-                    actual_version=version,
-                )
+            if expected_version != ANY_VERSION:
+                self._check_version(stream, expected_version, version)
+
+    @staticmethod
+    def _check_version(stream: str, expected_version: int, version: int) -> None:
+        if expected_version != version:
+            raise ConcurrencyConflictError(
+                store=_NAME,
+                stream=stream,
+                expected_version=expected_version,
+                actual_version=version,
+            )
 
     def _place(self, appends: Sequence[StreamAppend]) -> dict[str, _Row]:
         position = len(self._rows)

@@ -49,6 +49,7 @@ from eventcore.stores.statements import load_statements
 _SCHEMA = load_statements("eventcore.stores.sqlite", "sql/schema.sql")
 _SQL = load_statements("eventcore.stores.sqlite", "sql/log.sql")
 _Row = tuple[int, str, int, str, bytes]
+_NewRow = tuple[str, int, str, str, bytes]
 _COLUMNS: Final = ["position", "stream", "version", "type", "event_id", "state"]
 _GUARDS: Final = frozenset(
     name.replace("create_", "eventcore_", 1) for name in _SCHEMA if "_refuses_" in name
@@ -138,11 +139,7 @@ class SQLiteLog:
         try:
             with self.connections.writing() as connection:
                 rows = self._rows(connection, appends)
-                if len(rows) == 1:
-                    last = connection.execute(_SQL["insert_event"], rows[0]).lastrowid
-                else:
-                    connection.executemany(_SQL["insert_event"], rows)
-                    last = connection.execute(_SQL["last_position_written"]).fetchone()[0]
+                last = _insert(connection, rows)
         except (ConcurrencyConflictError, sqlite3.IntegrityError) as error:
             # Either the stream moved or an id is taken: both also happen when this very append was
             # stored before and its answer got lost.
@@ -151,7 +148,6 @@ class SQLiteLog:
             if repeated is None:
                 self._raise_conflict(appends, error)
             return repeated
-        assert last is not None
         self.watch.notify()
         return AppendResult(
             tuple(range(last - count + 1, last + 1)),
@@ -159,20 +155,46 @@ class SQLiteLog:
             repeated=False,
         )
 
+    def append_judged(
+        self,
+        appends: Sequence[StreamAppend],
+        refusals: Sequence[Refusal],
+        unmoved: Mapping[str, int],
+    ) -> None:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.append_judged`."""
+        if appends:
+            check_append(self._name, appends)
+        try:
+            with self.connections.writing() as connection:
+                if unmoved:
+                    versions = _versions(connection, list(unmoved))
+                    for stream, version in unmoved.items():
+                        self._check_version(stream, version, versions[stream])
+                if appends:
+                    _insert(connection, self._rows(connection, appends))
+                connection.executemany(_SQL["upsert_refusal"], refusals)
+        except sqlite3.IntegrityError as error:
+            self._raise_conflict(appends, error)
+        self.watch.notify()
+
+    def _check_version(self, stream: str, expected_version: int, version: int) -> None:
+        if expected_version != version:
+            raise ConcurrencyConflictError(
+                store=self._name,
+                stream=stream,
+                expected_version=expected_version,
+                actual_version=version,
+            )
+
     def _rows(
         self, connection: sqlite3.Connection, appends: Sequence[StreamAppend]
-    ) -> list[tuple[str, int, str, str, bytes]]:
-        rows: list[tuple[str, int, str, str, bytes]] = []
+    ) -> list[_NewRow]:
+        rows: list[_NewRow] = []
         reached = _versions(connection, [append.stream for append in appends])
         for stream, expected_version, events in appends:
             version = reached[stream]
-            if expected_version not in {ANY_VERSION, version}:
-                raise ConcurrencyConflictError(
-                    store=self._name,
-                    stream=stream,
-                    expected_version=expected_version,
-                    actual_version=version,
-                )
+            if expected_version != ANY_VERSION:
+                self._check_version(stream, expected_version, version)
             for event in events:
                 version += 1
                 rows.append((stream, version, event.type, event.event_id, event.state))
@@ -350,6 +372,17 @@ class SQLiteLog:
 
 def _columns(connection: sqlite3.Connection) -> list[str]:
     return [row[1] for row in connection.execute("PRAGMA table_info(eventcore_log)")]
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[_NewRow]) -> int:
+    """Write events; gives the position of the last one."""
+    if len(rows) == 1:
+        last = connection.execute(_SQL["insert_event"], rows[0]).lastrowid
+    else:
+        connection.executemany(_SQL["insert_event"], rows)
+        last = connection.execute(_SQL["last_position_written"]).fetchone()[0]
+    assert last is not None
+    return int(last)
 
 
 def _versions(connection: sqlite3.Connection, streams: Sequence[str]) -> dict[str, int]:
