@@ -223,7 +223,48 @@ def test_the_models_are_those_of_the_benchmark(imported, shared_data):
         "registered": len(source.untrained),
     }
     assert {row["version"] for row in rows if row["status"] == "registered"} == {"0"}
-    assert len({row["model_id"] for row in rows}) == len(source.registered_at)
+    assert {row["model_id"] for row in rows} == {":".join(key) for key in source.registered_at}
+    assert {(row["model_id"], row["model_type"]) for row in rows} == {
+        (":".join(key), kind) for key, kind in source.type_of.items()
+    }
+
+
+def test_each_trained_version_has_the_metrics_and_the_time_of_its_run(imported, shared_data):
+    source = totals(shared_data, "amlb_models")
+
+    trained = Counter(
+        (row["model_id"], row["updated_at"], frozenset(row["metrics"].items()))
+        for row in imported.rows("ml_models")
+        if row["status"] == "trained"
+    )
+
+    assert trained == Counter(
+        (
+            f"{framework}:{task}",
+            version.trained_at,
+            frozenset((name, float(value)) for name, value in version.metrics.items()),
+        )
+        for (framework, task, _), version in source.versions.items()
+    )
+
+
+def test_the_webhooks_are_kept_as_they_came(imported, shared_data):
+    source = totals(shared_data, "github_webhooks")
+
+    out = eventcore(
+        "events",
+        "read",
+        *("--category", "webhook", "--limit", "100000"),
+        *("--json", "--store", imported.store),
+    )
+
+    events = [json.loads(line, parse_float=Decimal) for line in out.splitlines()]
+    assert [event["payload"]["payload"] for event in events] == [
+        payload for _, payload in source.webhooks
+    ]
+    assert Counter(event["metadata"]["headers"]["X-GitHub-Event"] for event in events) == (
+        source.by_event
+    )
 
 
 def test_every_accepted_event_is_in_the_index_of_events_once(imported):
