@@ -170,7 +170,8 @@ class App:
     @cached_property
     def views(self) -> Views:
         """Where the read models are: beside the log, or at the URL of the settings."""
-        return open_views(self.settings.views, self.log)
+        create = not self._owns_log or parse_store_url(self.settings.store).create
+        return open_views(self.settings.views, self.log, create=create)
 
     def runner(self, *, on_page: OnPage | None = None) -> ProjectionRunner:
         """Runs the projections: to the head, following, or building one anew.
@@ -325,15 +326,18 @@ def open_log(url: str, codec: Codec | None = None) -> Log:
     return SQLiteLog(location.path, codec, synchronous=location.synchronous, create=location.create)
 
 
-def open_views(url: str | None, log: Log) -> Views:
+def open_views(url: str | None, log: Log, *, create: bool = True) -> Views:
     """Open the database of read models. Close it after use.
 
     Args:
         url: See :func:`eventcore.settings.parse_store_url`; None: the log's own database.
         log: The log they are made from.
+        create: Without a URL: create missing tables, else refuse. A URL says so itself.
 
     Raises:
         ConfigurationError: The URL is not understood, or the file is no database.
+        SchemaMismatchError: It holds no read models, and they are not to be created.
+        StoreUnavailableError: It cannot be opened.
     """
     from eventcore.projections.memory import MemoryViews  # noqa: PLC0415 - only what is used
     from eventcore.stores.memory.log import MemoryLog  # noqa: PLC0415 - likewise
@@ -346,10 +350,11 @@ def open_views(url: str | None, log: Log) -> Views:
     from eventcore.stores.sqlite.log import SQLiteLog  # noqa: PLC0415 - likewise
 
     if url is not None:
-        return SQLiteViews(parse_store_url(url).path)
+        location = parse_store_url(url)
+        return SQLiteViews(location.path, create=location.create, synchronous=location.synchronous)
     if isinstance(log, SQLiteLog):
         # The same connections: a page of rows and an append never wait for each other's file lock.
-        return SQLiteViews(log.connections)
+        return SQLiteViews(log.connections, create=create)
     raise ConfigurationError(
         message=f"A {type(log).__name__} holds no read models: name their database with views=URL"
     )

@@ -16,14 +16,18 @@
     ├── StoreError                    look:   the store refused or failed
     │   ├── ConcurrencyConflictError  reload: the stream moved since it was read
     │   ├── EventIdReusedError        fix:    an event id is stored already, as another event
+    │   │   └── CommandIdReusedError  fix:    a command's id was used for another command
     │   ├── LimitExceededError        fix:    too large, too many; nothing was sent
     │   ├── StoreUnavailableError     retry:  locked, full, unreachable; outcome may be unknown
     │   └── StoreClosedError          fix:    used after close()
     ├── ProjectionError               look:   a projection stopped
     │   ├── ProjectionFailedError     fix:    a handler raised on the named event
-    │   └── CheckpointMovedError      retry:  another runner advanced the same projection
+    │   ├── CheckpointMovedError      retry:  another runner advanced the same projection
+    │   └── ViewsOfAnotherLogError    fix:    its rows were made from another log: rebuild them
     ├── WaitTimeoutError              retry:  a read model did not reach the position in time
-    └── RetriesExhaustedError         retry:  a command lost its race too many times
+    ├── RetriesExhaustedError         retry:  a command lost its race too many times
+    ├── DemoFailedError               look:   the demo found a difference
+    └── WorkerFailedError             look:   a process of the demo ended by itself
 
 A message names the thing and the next step. Personal values and secrets never appear in one:
 messages carry identifiers, types, positions, reason codes and limits only.
@@ -99,7 +103,8 @@ class InvalidEventError(CodedError):
 
     ``reason`` is one of the codes of the ingestion reference (``not-json``, ``missing-field``, …);
     ``field`` names the place inside the event in wire spelling, e.g.
-    ``data.payload.items.0.price``. The offending value is never part of the message.
+    ``data.payload.items.0.price``; a key that does not look like a field's name is written
+    ``(hidden)``, since the sender chose it. The offending value is never part of the message.
     """
 
     template = "{reason}: {message}"
@@ -178,6 +183,15 @@ class EventIdReusedError(StoreError):
     )
 
 
+class CommandIdReusedError(EventIdReusedError):
+    """A command has the id of another command, which was executed. Nothing was written."""
+
+    template = (
+        "Command id {command_id} was used for another command, which recorded version {version} "
+        "of {stream}. Give each command an id of its own; repeat one only as it was"
+    )
+
+
 class LimitExceededError(StoreError):
     """Something is larger than the store takes. Nothing was sent."""
 
@@ -218,6 +232,20 @@ class CheckpointMovedError(ProjectionError):
     )
 
 
+class ViewsOfAnotherLogError(ProjectionError):
+    """Read models were made from another log, or from a later state of it. Nothing was changed.
+
+    Look at which log and which views are open. If they are the ones you mean (the log was restored
+    from a backup, say), rebuild the projection.
+    """
+
+    template = (
+        "The rows of projection {projection} in {database} were made from another log, or from a "
+        "later state of this one: {problem}. Open the log they belong to, or rebuild them: "
+        "eventcore projections rebuild {projection}"
+    )
+
+
 class WaitTimeoutError(EventCoreError):
     """A read model did not reach a position in time."""
 
@@ -231,3 +259,15 @@ class RetriesExhaustedError(EventCoreError):
     """A command lost the race for its stream on every attempt. Nothing was written."""
 
     template = "{command} on {stream} lost its race {attempts} times. Try again later"
+
+
+class DemoFailedError(EventCoreError):
+    """Something in the demo was not as the library promises. Please report it."""
+
+    template = "The demo found a difference: {problem}"
+
+
+class WorkerFailedError(EventCoreError):
+    """A process of the demo ended by itself; the message has its last words."""
+
+    template = "The {name} (process {pid}) ended with code {code}: {problem}"

@@ -117,7 +117,13 @@ def parse_store_url(url: str) -> StoreLocation:
     Raises:
         ConfigurationError: Which part is wrong and what would be right. Passwords are not repeated.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Such as an open bracket. The cause is left out: it repeats a part of the URL.
+        raise ConfigurationError(
+            message=f"A store's URL is of one of these forms: {_FORMS}; this one is no URL"
+        ) from None
     scheme = parts.scheme
     if scheme in _LATER:
         raise ConfigurationError(

@@ -15,6 +15,7 @@ from eventcore.errors import (
     StoreError,
 )
 from eventcore.projections import Index, MemoryViews, Projection, Table, TimeText
+from eventcore.projections.anchors import Anchor
 from eventcore.projections.sqlite import SQLiteViews
 from eventcore.projections.transactions import Checkpoint
 from eventcore.projections.views import Views
@@ -185,6 +186,19 @@ def test_a_transaction_that_raises_changes_nothing(kept):
     assert kept.checkpoint("things") == before
 
 
+def test_a_checkpoint_keeps_the_event_it_stands_on(kept):
+    anchor = Anchor(4, "some event")
+    with kept.transaction() as transaction:
+        transaction.advance("things", kept.checkpoint("things"), 5, anchor=anchor)
+    assert kept.checkpoint("things") == Checkpoint(5, 1, 1, anchor)
+
+    with kept.transaction() as transaction:
+        transaction.advance("things", kept.checkpoint("things"), 6, anchor=Anchor(6, "another"))
+    assert kept.checkpoint("things") == Checkpoint(6, 1, 1, Anchor(6, "another"))
+
+    assert kept.reset(Things()) == Checkpoint(0, 1, 2)
+
+
 def test_a_transaction_sees_its_own_changes(kept):
     put(kept, THINGS, THING)
 
@@ -230,6 +244,8 @@ REFUSED = {
     "an int for an amount": {"amount": 1},
     "an amount that is no number": {"amount": Decimal("NaN")},
     "an endless amount": {"amount": Decimal("Infinity")},
+    "an amount that would fill the memory": {"amount": Decimal("1e999999999999")},
+    "an amount of too many decimals": {"amount": Decimal("1e-999999999999")},
     "a time without a zone": {"at": datetime(2026, 1, 1)},
     "text for a time": {"at": "2026-03-01T12:00:00.000005Z"},
     "a word that is no choice": {"status": "banana"},
@@ -301,6 +317,8 @@ def test_printed_rows_have_the_stored_names_and_no_internal_columns():
         ({"flag": "true"}, "b"),
         ({"status": "banana"}, ""),
         ({"thing_id": "' OR 1=1 --"}, ""),
+        ({"details": '{"z": 1, "a": ["\\u00e9", null]}'}, "b"),
+        ({"parts": '[1,  "two"]'}, "b"),
     ],
 )
 def test_a_query_finds_rows_by_typed_values_or_by_text(kept, where, found):
@@ -318,11 +336,38 @@ def test_a_query_finds_rows_by_typed_values_or_by_text(kept, where, found):
         ({"at": "yesterday"}, "Column at of things holds datetime"),
         ({"flag": "perhaps"}, "Column flag of things holds bool"),
         ({"number#of": 1.5}, "Column number#of of things holds int"),
+        ({"number#of": 2**63}, "Column number#of of things holds int"),
+        ({"number#of": str(-(2**63) - 1)}, "Column number#of of things holds int"),
+        ({"amount": "1e999999999999"}, "Column amount of things holds Decimal"),
+        ({"amount": "1e-999999999999"}, "Column amount of things holds Decimal"),
+        ({"amount": Decimal("1e999999999999")}, "Column amount of things holds Decimal"),
+        ({"amount": "NaN"}, "Column amount of things holds Decimal"),
+        ({"at": "0001-01-01T00:00:00+14:00"}, "Column at of things holds datetime"),
+        ({"at": "2026-03-01"}, "Column at of things holds datetime"),
+        ({"thing_id": "\ud800"}, "Column thing_id of things holds str"),
+        ({"status": "\ud800"}, "Column status of things holds str"),
+        ({"number#of": "\ud800"}, "Column number#of of things holds int"),
+        ({"amount": "\ud800"}, "Column amount of things holds Decimal"),
+        ({"details": "\ud800"}, "Column details of things holds dict"),
+        ({"details": '{"z": 1'}, "Column details of things holds dict"),
+        ({"details": "[" * 100_000}, "Column details of things holds dict"),
+        ({"details": "[1]"}, "Column details of things holds dict"),
+        ({"details": {"z": {1}}}, "Column details of things holds dict"),
+        ({"parts": "{}"}, "Column parts of things holds list"),
     ],
+    ids=str,
 )
 def test_a_query_for_what_cannot_be_is_refused(kept, where, message):
     with pytest.raises(ConfigurationError, match=message):
         kept.query(THINGS, where)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2**63])
+def test_a_limit_that_no_query_can_have_is_refused(kept, limit):
+    put(kept, THINGS, THING)
+
+    with pytest.raises(ConfigurationError, match=f"limit of a query is at least 1, not {limit}"):
+        kept.query(THINGS, limit=limit)
 
 
 def test_a_query_may_be_limited_and_left_in_the_middle(kept):
@@ -369,6 +414,46 @@ def test_resetting_empties_the_tables_and_tells_other_runners(kept):
     assert list(kept.query(THINGS)) == []
     with pytest.raises(CheckpointMovedError), kept.transaction() as transaction:
         transaction.advance("things", before, 1)
+
+
+class Pretender(Projection):
+    name = "pretender"
+    tables = (PARTS, Table("own", PartRow, key=["label"]))
+
+
+class Misshapen(Projection):
+    name = "misshapen"
+    tables = (Table("parts", ThingRow, key=["thing_id"]),)
+
+
+@pytest.mark.parametrize("pretender", [Pretender(), Misshapen()], ids=repr)
+def test_a_table_that_was_not_made_for_a_projection_is_left_alone(kept, pretender):
+    put(kept, PARTS, PartRow("a", 1, "x"))
+
+    with pytest.raises(SchemaMismatchError, match="It was not made for projection"):
+        kept.ensure(pretender)
+    with pytest.raises(SchemaMismatchError, match="It was not made for projection"):
+        kept.reset(pretender)
+
+    assert list(kept.query(PARTS)) == [PartRow("a", 1, "x")]
+    assert kept.checkpoint(pretender.name) is None
+
+
+def test_resetting_drops_what_an_earlier_version_of_the_projection_kept_besides(kept):
+    class Fewer(Projection):
+        name = "things"
+        version = 2
+        tables = (THINGS,)
+
+    class Freed(Projection):
+        name = "freed"
+        tables = (PARTS,)
+
+    put(kept, PARTS, PartRow("a", 1, "x"))
+    kept.reset(Fewer())
+
+    assert kept.ensure(Freed()) == Checkpoint(0, 1, 1)
+    assert list(kept.query(PARTS)) == []
 
 
 def test_resetting_takes_another_shape_of_table(views):

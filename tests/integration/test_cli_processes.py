@@ -31,6 +31,8 @@ def start(*arguments: str, **options: object) -> "subprocess.Popen[str]":
         [*COMMAND, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # Whoever runs the tests may ignore interrupts (`make test &`), and a child inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one thread
         text=True,
         env={**os.environ, "COLUMNS": "80"},
         **options,
@@ -115,3 +117,64 @@ def test_standard_input_is_ingested_from_a_pipe(tmp_path: Path):
     )
 
     assert json.loads(done.stdout)["accepted"] == 1
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["events", "read", "--json"], ["events", "read"], ["version"], ["--help"]],
+    ids=" ".join,
+)
+def test_output_that_cannot_be_written_is_one_line_and_no_success(
+    tmp_path: Path, *, arguments: list[str], unbuffered: str
+):
+    store = f"sqlite:///{tmp_path / 'shop.db'}"
+    with open_app(store) as app:
+        app.execute(StartSession(session_id="s"))
+
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments, "--store", store],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 1
+    assert "standard output: No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "out", "err"),
+    [
+        ("ingest - <&-", 2, "", "error  standard input: it is closed\n"),
+        ("version >&-", 0, "", ""),
+        ("events read --json >&-", 0, "", ""),
+        ("events show nonsense 2>&-", 2, "", ""),
+        (
+            "ingest - --dead-letters in.jsonl < in.jsonl",
+            2,
+            "",
+            "error  --dead-letters in.jsonl: in.jsonl is the input itself. Name another file\n",
+        ),
+    ],
+)
+def test_streams_that_a_shell_closes_or_redirects_are_no_surprise(
+    tmp_path: Path, *, redirection: str, code: int, out: str, err: str
+):
+    (tmp_path / "in.jsonl").write_text("not json\n" * 400)
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -c "$1" {redirection}', sys.executable, COMMAND[-1]],
+        cwd=tmp_path,
+        env={**os.environ, "EVENTCORE_STORE": "sqlite:///shop.db", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (code, out, err)
+    assert (tmp_path / "in.jsonl").read_text().count("\n") == 400

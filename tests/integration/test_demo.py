@@ -12,8 +12,9 @@ import pytest
 
 from eventcore.app import open_app
 from eventcore.cli.demo import working
-from eventcore.cli.demo.failures import DemoFailedError, WorkerFailedError, must
+from eventcore.cli.demo.failures import must
 from eventcore.cli.demo.workers import Workers
+from eventcore.errors import DemoFailedError, WorkerFailedError
 
 COMMAND = [sys.executable, "-c", "from eventcore.cli import main; main()", "demo"]
 
@@ -100,10 +101,19 @@ def test_the_kept_files_hold_what_the_facts_say(tmp_path: Path):
     assert summary["commands"] > 0
 
 
+def heed_interrupts() -> None:
+    # Whoever runs the tests may ignore them (`make test &`), and a child inherits that.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_demo_leaves_no_process_and_no_file(tmp_path: Path, number: signal.Signals):
     demo = subprocess.Popen(
-        COMMAND, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        COMMAND,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - one thread
     )
     while len(processes_naming(f"{tmp_path}/eventcore-demo-")) < working.WRITERS + 1:
         assert demo.poll() is None

@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from eventcore.errors import (
     ConfigurationError,
     SchemaMismatchError,
     StoreClosedError,
+    StoreError,
     StoreUnavailableError,
 )
 from eventcore.stores.log import AppendResult, StreamAppend
-from eventcore.stores.sqlite.connections import READERS_IDLE_MAX
+from eventcore.stores.sqlite.connections import CLOSE_CHECK_SECONDS, READERS_IDLE_MAX
 from eventcore.stores.sqlite.log import SQLiteLog
 from eventcore.testing import EventMaker
 
@@ -407,3 +409,103 @@ def test_events_can_be_read_as_json_in_the_sqlite_shell(log, path, make):
     other.close()
 
     assert rows == [(1, "order-1", 1, "order.paid", "1.00")]
+
+
+def test_closing_ends_a_write_that_waits_for_another_process_and_every_subscription(
+    path, log, make
+):
+    outcome: list[object] = []
+    waiting = threading.Event()
+
+    def write() -> None:
+        waiting.set()
+        try:
+            outcome.append(log.append([StreamAppend("user-1", 0, [make()])]))
+        except StoreClosedError as error:
+            outcome.append(error)
+
+    subscription = log.subscribe()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # and never ends: only closing can
+        writer = threading.Thread(target=write)
+        reader = threading.Thread(target=lambda: list(subscription))
+        writer.start()
+        reader.start()
+        waiting.wait()
+
+        log.close()
+        writer.join()
+        reader.join()
+        other.execute("ROLLBACK")
+
+    (refusal,) = outcome
+    assert isinstance(refusal, StoreClosedError)
+    with closing(SQLiteLog(path)) as again:
+        assert again.head() == 0
+
+
+def test_closing_wakes_subscriptions_before_it_waits_for_a_transaction_of_another_thread(path):
+    log = SQLiteLog(path)
+    begun, ended = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with log.connections.writing():
+            begun.set()
+            ended.wait()
+
+    subscription = log.subscribe()
+    reader = threading.Thread(target=lambda: list(subscription))
+    writer, closer = threading.Thread(target=write), threading.Thread(target=log.close)
+    reader.start()
+    writer.start()
+    begun.wait()
+    closer.start()
+
+    reader.join()  # while the transaction goes on
+
+    assert closer.is_alive()
+    ended.set()
+    closer.join()
+    writer.join()
+
+
+def test_a_write_gives_up_when_another_process_holds_the_lock_for_too_long(path, log, make):
+    hasty = SQLiteLog(path, busy_timeout_seconds=0.15)
+    with closing(hasty), closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        with pytest.raises(StoreUnavailableError, match="database is locked"):
+            hasty.append([StreamAppend("user-1", 0, [make()])])
+
+        other.execute("ROLLBACK")
+        assert hasty.append([StreamAppend("user-1", 0, [make()])]).positions == (1,)
+
+
+def test_a_write_waits_for_another_process_as_long_as_it_is_told(path, log, make):
+    positions: list[int] = []
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(3 * CLOSE_CHECK_SECONDS, lambda: other.execute("ROLLBACK"))
+        release.start()
+
+        positions += log.append([StreamAppend("user-1", 0, [make()])]).positions
+
+        release.join()
+    assert positions == [1]
+
+
+def test_a_write_inside_a_transaction_of_the_same_thread_is_refused(log, make):
+    with (
+        pytest.raises(StoreError, match="inside its own transaction: do it after that block"),
+        log.connections.writing(),
+    ):
+        log.append([StreamAppend("user-1", 0, [make()])])
+
+    assert log.append([StreamAppend("user-1", 0, [make()])]).positions == (1,)
+
+
+def test_closing_inside_a_transaction_of_the_same_thread_is_refused(log, make):
+    with log.connections.writing(), pytest.raises(StoreError, match="inside a transaction"):
+        log.close()
+
+    assert log.append([StreamAppend("user-1", 0, [make()])]).positions == (1,)

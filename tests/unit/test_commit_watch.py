@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -263,3 +265,48 @@ def test_every_commit_of_another_process_is_seen_by_a_reader_that_waits_between_
         writer.wait()
 
     assert seen == list(range(2, 202))
+
+
+def _wait_in_child(path, inherited, queues) -> None:
+    ready, answers = queues
+    with closing(CommitWatch(path)) as watch:
+        tokens = [watch.token(), inherited.token()]
+        ready.put(True)
+        # Each for itself, and without the waiter that looked in the parent.
+        answers.put(
+            [w.wait(t, LONG_SECONDS) for w, t in zip((watch, inherited), tokens, strict=True)]
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_child_looks_for_itself_while_the_parent_waits(path, watch):
+    context = multiprocessing.get_context("fork")
+    ready, answers = context.Queue(), context.Queue()
+    waiter = threading.Thread(target=lambda: watch.wait(watch.token(), LONG_SECONDS))
+    waiter.start()
+    while not watch._shared.is_polled:
+        time.sleep(0.001)
+    parents = watch._shared._connection
+
+    process = context.Process(target=_wait_in_child, args=(path, watch, (ready, answers)))
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with watch._shared.condition:  # which the child could never have
+            held.set()
+            forked.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    process.start()
+    forked.set()
+    holder.join()
+    ready.get(timeout=LONG_SECONDS)
+    commit(path)
+
+    assert answers.get(timeout=LONG_SECONDS) == [True, True]
+    process.join()
+    assert process.exitcode == 0
+    assert watch._shared._connection is parents
+    waiter.join()

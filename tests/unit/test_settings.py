@@ -49,6 +49,8 @@ def test_a_url_says_where_and_how(url, location):
         ("sqlite:///a?mode=ro", "Known: synchronous, create"),
         ("sqlite:///a?create=maybe", "one of yes, no"),
         ("sqlite:///a?synchronous=off", "one of full, normal"),
+        ("sqlite://[::1", "sqlite:///relative.db"),
+        ("sqlite://u:secret@[::1/x", "sqlite:///relative.db"),
         ("postgresql://u:secret@db/x", "pip install 'eventcore-es[postgres]'"),
         ("postgres://u:secret@db/x", "pip install 'eventcore-es[postgres]'"),
         ("dynamodb://TABLE", "pip install 'eventcore-es[dynamodb]'"),

@@ -13,6 +13,8 @@ from eventcore.events.catalogue.users import EMAIL_LENGTH_MAX
 _PLAIN: Final = re.compile(
     r"[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@(?:[A-Za-z0-9]{1,30}(?:-[A-Za-z0-9]{1,30})?\.)+[A-Za-z]{2,30}"
 )
+_ENCODED: Final = "xn--"
+"""Begins the parts of a domain that stand for text beyond ASCII (RFC 5890, section 2.3.1)."""
 _PLAIN_LOCAL_LENGTH_MAX: Final = 64
 """RFC 5321, section 4.5.3.1.1."""
 # Names set aside for tests and private networks (RFC 6761, 6762, 7686). The full check refuses them
@@ -40,8 +42,26 @@ def is_email(text: str) -> bool:
 
 
 def same_email(text: str) -> str:
-    """The one spelling that all spellings of an address share: composed (NFC), without case."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+    """The one spelling that all spellings of an address share.
+
+    Without case, composed (NFC), and the domain as the domain name system has it (``xn--``).
+    Letters that only sound alike stay apart: ``groß@`` and ``gross@`` may be two people.
+    """
+    lower = text.lower()
+    if lower.isascii() and _ENCODED not in lower:
+        return lower
+    lower = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+    local, at, domain = lower.rpartition("@")
+    return f"{local}{at}{_encoded(domain)}"
+
+
+def _encoded(domain: str) -> str:
+    import idna  # noqa: PLC0415 - slow to import, and most addresses do without
+
+    try:
+        return idna.encode(domain, uts46=True).decode("ascii")
+    except UnicodeError:
+        return domain  # no domain name: stored under an older rule, and still to be told apart
 
 
 def _passes_full_check(text: str) -> bool:

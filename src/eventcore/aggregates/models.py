@@ -43,7 +43,8 @@ class ModelVersion:
     endpoint: str | None = None
 
     def __deepcopy__(self, _memo: object) -> ModelVersion:
-        return self  # nothing in it changes
+        # What copies must not share is the one thing in it that could be changed.
+        return ModelVersion(self.status, dict(self.metrics), self.training_dataset, self.endpoint)
 
 
 @dataclass(kw_only=True)

@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import enum
 import uuid
+from collections.abc import Collection
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter
@@ -26,8 +27,10 @@ _IMMUTABLE: Final = (
     dt.date,  # and datetime
     uuid.UUID,
     enum.Enum,
-    PayloadModel,
 )
+
+# The same by exact type: asked first, because a state is hundreds of these.
+_PLAIN: Final = frozenset({str, int, bool, type(None), decimal.Decimal, dt.datetime, uuid.UUID})
 
 _adapters: dict[type, TypeAdapter[Any]] = {}
 
@@ -56,17 +59,30 @@ def from_json(cls: type[T], state: bytes) -> T:
 
 
 def copied(value: Any) -> Any:
-    """A copy that can be changed without changing the original; immutable parts are shared."""
-    if isinstance(value, _IMMUTABLE):
-        return value
+    """A copy that shares nothing that could be changed; immutable parts are shared.
+
+    A frozen model is immutable only as far as what it holds is: a dict inside it is copied.
+    """
     kind = type(value)
+    if kind in _PLAIN or _is_immutable(value):
+        return value
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
     if kind is list:
         return [copied(item) for item in value]
-    if isinstance(value, tuple) and all(isinstance(item, _IMMUTABLE) for item in value):
-        return value
     return copy.deepcopy(value)
+
+
+def _is_immutable(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return _all_immutable(value)
+    if isinstance(value, PayloadModel):
+        return not value.__pydantic_extra__ and _all_immutable(value.__dict__.values())
+    return isinstance(value, _IMMUTABLE)
+
+
+def _all_immutable(items: Collection[Any]) -> bool:
+    return _PLAIN.issuperset(map(type, items)) or all(map(_is_immutable, items))
 
 
 def _adapter(cls: type) -> TypeAdapter[Any]:

@@ -9,7 +9,7 @@ code meaning
 1    the answer is no: nothing found, something differs, lines refused with ``--strict``,
      a rule refuses, a projection is stopped
 2    called or configured wrongly; a file to read or write is missing, damaged or forbidden
-3    the store failed or is not available
+3    the store failed or is not available, or standard output cannot be written
 130  interrupted
 ==== ==========================================================================================
 
@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+
+from eventcore.errors import MissingExtraError
 
 EXIT_INTERRUPTED = 130
 
@@ -35,10 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         package = (error.name or "").partition(".")[0]
         if package not in {"typer", "rich"}:
             raise
-        sys.stderr.write(
-            f"The eventcore command needs the package {package}. "
-            "Install it with: pip install 'eventcore-es[cli]'\n"
-        )
+        missing = MissingExtraError(feature="The eventcore command", package=package, extra="cli")
+        sys.stderr.write(f"{missing}\n")
         code = 2
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED  # while modules were still being loaded

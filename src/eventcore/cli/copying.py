@@ -15,7 +15,9 @@ from eventcore.cli.options import OPTIONS, open_store
 from eventcore.cli.output import answer_no, console, errors, print_json
 from eventcore.errors import ConcurrencyConflictError, ConfigurationError
 from eventcore.events.recorded import EncodedEvent, Recorded
+from eventcore.settings import parse_store_url
 from eventcore.stores.log import Log, StreamAppend
+from eventcore.stores.refusals import RefusalStore
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -37,18 +39,24 @@ def copy(
 ) -> None:
     """Copy a log into another store: same ids, same bytes, same order, same versions.
 
+    What rules refused in imports is copied, too: the same import into the copy decides the same.
+
     Broken off and repeated, it compares what is there and goes on behind it. A target with other
     events at those places is refused and not touched. Nothing else may write to it meanwhile.
     """
     if source == target:
         raise ConfigurationError(message="FROM and TO name the same store")
+    if parse_store_url(source).scheme == "memory":
+        raise ConfigurationError(
+            message="memory:// holds nothing to copy: a log in memory ends with its process"
+        )
     started = time.monotonic()
     with ExitStack() as stack:
         log = _open(stack, source, create=False)
         written = _open(stack, target, create=True)
         progress = stack.enter_context(_progress())
         task = progress.add_task("copying", total=log.head())
-        present = copied = 0
+        present = copied = refusals = 0
         try:
             events = log.read()
             present = _compare(events, written.read())
@@ -57,12 +65,13 @@ def copy(
                 _append(written, batch)
                 copied += len(batch)
                 progress.update(task, completed=batch[-1].position)
+            refusals = _copy_refusals(log, written)
         except (_DifferentError, ConcurrencyConflictError) as error:
             answer_no(
                 "LogsDiffer",
                 f"{target} holds other events than {source}: {error}. Nothing was overwritten",
             )
-    _report(copied, present, time.monotonic() - started)
+    _report(copied, present, refusals, time.monotonic() - started)
 
 
 def _open(stack: ExitStack, url: str, *, create: bool) -> Log:
@@ -123,11 +132,24 @@ def _encoded(event: Recorded[Any]) -> EncodedEvent:
     return EncodedEvent(str(event.event_id), event.type, event.timestamp_text, event.state)
 
 
-def _report(copied: int, present: int, seconds: float) -> None:
+def _copy_refusals(log: Log, written: Log) -> int:
+    """Remember in the target what the source remembers; gives how many that are."""
+    if not isinstance(log, RefusalStore) or not isinstance(written, RefusalStore):
+        return 0
+    count = 0
+    refusals = log.all_refusals()
+    while batch := list(islice(refusals, BATCH_EVENTS)):
+        written.remember_refusals(batch)
+        count += len(batch)
+    return count
+
+
+def _report(copied: int, present: int, refusals: int, seconds: float) -> None:
     report = {
         "copied": copied,
         "present": present,
         "total": copied + present,
+        "refusals": refusals,
         "seconds": round(seconds, 3),
     }
     if OPTIONS.json:

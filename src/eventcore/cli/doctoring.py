@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
-from eventcore.cli.options import OPTIONS, open_store
+from eventcore.cli.options import OPTIONS
 from eventcore.cli.output import EXIT_NO, console, print_json, safe
 from eventcore.errors import ConfigurationError, EventCoreError
 
@@ -82,7 +82,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             usable &= finding.ok or finding.check == "tables"
             yield finding
     if usable:
-        yield from _app_findings(settings)
+        yield from _app_findings()
 
 
 def _versions() -> Finding:
@@ -143,14 +143,14 @@ def _table_findings(file: StoreFile) -> Iterator[Finding]:
         yield Finding("tables", ok=False, detail=one.problem, action=action)
 
 
-def _app_findings(settings: Settings) -> Iterator[Finding]:
+def _app_findings() -> Iterator[Finding]:
     looks: tuple[tuple[str, Callable[[App], Iterator[Finding]]], ...] = (
         ("durability", _durability),
         ("read models", _projections),
         ("feed", _feed),
     )
     try:
-        with open_store(settings) as app:
+        with OPTIONS.open() as app:
             for check, look in looks:
                 try:
                     yield from look(app)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from eventcore.cli.importing import projections_with
 from eventcore.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from eventcore.app import App
+    from eventcore.projections.projection import Projection
     from eventcore.settings import Settings
 
 WITH_VALUE: Final = {"--store": "store", "--views": "views"}
+IMPORT: Final = "--import"
 FLAGS: Final = {"--json": "json"}
 
 EPILOG: Final = (
     "Everywhere on the line: --store URL (or EVENTCORE_STORE; default sqlite:///eventcore.db), "
-    "--views URL (default: beside the log), --json (JSON lines on standard output)."
+    "--views URL (default: beside the log), --json (JSON lines on standard output), "
+    "--import MODULE (or EVENTCORE_IMPORT; events, aggregates and PROJECTIONS of your own)."
 )
 
 
@@ -29,11 +34,19 @@ class Options:
         store: URL of the log, else ``EVENTCORE_STORE``.
         views: URL of the read models, else those beside the log.
         json: Print JSON lines.
+        imports: Modules of the user's own, else those of ``EVENTCORE_IMPORT``.
     """
 
     store: str | None = None
     views: str | None = None
     json: bool = False
+    imports: list[str] = field(default_factory=list)
+
+    @property
+    def modules(self) -> list[str]:
+        """Names of the user's own modules, from these options or the environment."""
+        named = os.environ.get("EVENTCORE_IMPORT", "").split(",")
+        return self.imports or [name.strip() for name in named if name.strip()]
 
     @property
     def interactive(self) -> bool:
@@ -47,16 +60,22 @@ class Options:
         return Settings.load(store=self.store, views=self.views)
 
     def open(self) -> App:
-        """Open the application that the options name; events of unknown types can be read."""
-        return open_store(self.settings())
+        """Open the application that the options name, with the user's own read models."""
+        own = projections_with(self.modules) if self.modules else None
+        return open_store(self.settings(), own)
 
 
-def open_store(settings: Settings) -> App:
-    """Open an application; events of unknown types can be read."""
+def open_store(settings: Settings, projections: list[Projection] | None = None) -> App:
+    """Open an application; events of unknown types can be read.
+
+    Args:
+        settings: What to open.
+        projections: The read models it keeps; the built-in ones by default.
+    """
     from eventcore.app import open_app  # noqa: PLC0415 - help and version open nothing
     from eventcore.events.codec import Codec  # noqa: PLC0415
 
-    return open_app(settings=settings, codec=Codec(allow_unknown=True))
+    return open_app(settings=settings, codec=Codec(allow_unknown=True), projections=projections)
 
 
 OPTIONS: Final = Options()
@@ -67,9 +86,10 @@ def take_shared(arguments: list[str]) -> list[str]:
     """Set :data:`OPTIONS` from the arguments and give back the rest, in order.
 
     Raises:
-        ConfigurationError: An option that needs a URL has none.
+        ConfigurationError: An option that needs a URL or a module has none.
     """
     OPTIONS.store = OPTIONS.views = None
+    OPTIONS.imports = []
     # Before anything can go wrong: an error about the options is already in the form asked for.
     OPTIONS.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
     rest: list[str] = []
@@ -80,13 +100,20 @@ def take_shared(arguments: list[str]) -> list[str]:
             rest += [argument, *queue]
         elif argument in FLAGS:
             continue
-        elif name in WITH_VALUE:
-            given = value if equals else next(queue, None)
-            if not given or given in FLAGS or given in WITH_VALUE:
-                raise ConfigurationError(
-                    message=f"{name} needs a URL, e.g. {name} sqlite:///shop.db"
-                )
-            setattr(OPTIONS, WITH_VALUE[name], given)
+        elif name in WITH_VALUE or name == IMPORT:
+            _take_value(name, value if equals else next(queue, None))
         else:
             rest.append(argument)
     return rest
+
+
+def _take_value(name: str, given: str | None) -> None:
+    if not given or given in FLAGS or given in WITH_VALUE or given == IMPORT:
+        needed = "a module, e.g. --import shop.events"
+        if name != IMPORT:
+            needed = f"a URL, e.g. {name} sqlite:///shop.db"
+        raise ConfigurationError(message=f"{name} needs {needed}")
+    if name == IMPORT:
+        OPTIONS.imports.append(given)
+    else:
+        setattr(OPTIONS, WITH_VALUE[name], given)

@@ -35,9 +35,12 @@ COLUMN_WIDTH_MIN: Final = 8
 EXIT_NO: Final = 1
 """The answer is no: nothing found, or something differs."""
 
+_INTEGER_MIN: Final = -(2**63)
+_INTEGER_MAX: Final = 2**64 - 1
+"""What orjson writes; an event may hold any integer."""
+
 _TERMINAL_CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}
 """What orjson leaves as it is and a terminal may obey (ECMA-48: 8-bit control functions)."""
-
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
@@ -69,11 +72,27 @@ def json_text(record: Any, *, indented: bool = False) -> str:
     option = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
     if indented:
         option |= orjson.OPT_INDENT_2
-    return (
-        orjson.dumps(record, default=to_jsonable, option=option)
-        .decode()
-        .translate(_TERMINAL_CONTROLS)
-    )
+    try:
+        data = orjson.dumps(record, default=to_jsonable, option=option)
+    except orjson.JSONEncodeError:
+        data = orjson.dumps(_writable(record), default=to_jsonable, option=option)
+    return data.decode().translate(_TERMINAL_CONTROLS)
+
+
+def _writable(value: Any) -> Any:
+    """The same with what JSON can say and orjson cannot: integers of any size, half characters."""
+    match value:
+        case int() if not _INTEGER_MIN <= value <= _INTEGER_MAX:
+            return orjson.Fragment(str(value))
+        case str():
+            # Half a surrogate pair: an argument that is not UTF-8 is named in a message.
+            return value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_writable(key): _writable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_writable(item) for item in value]
+        case _:
+            return value
 
 
 def print_json(record: Any, *, stream: TextIO | None = None) -> None:
@@ -102,6 +121,8 @@ def print_records(
 
     Without a limit a table stops after :data:`TABLE_ROWS` rows and says that there are more.
     """
+    if limit is not None:
+        limit = min(limit, sys.maxsize)  # the largest that `islice` takes; nothing has more
     if OPTIONS.json:
         count = 0
         for record in islice(records, limit):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Final
@@ -82,19 +83,16 @@ def version() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one call and give its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        # JSON is UTF-8 in every locale; what cannot be shown must not end a command.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8", errors="replace")
+    _prepare_output()
     try:
         code = _run(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _end_unread()
+    except OSError as error:
+        return _end_unwritten(error)
     except SystemExit as end:
         # typer and rich, where they print themselves, turn it into this.
-        if isinstance(end.__context__, BrokenPipeError):
-            return _end_unread()
+        if isinstance(end.__context__, OSError):
+            return _end_unwritten(end.__context__)
         raise
     except (KeyboardInterrupt, typer.Abort):
         print_note("interrupted")
@@ -104,10 +102,27 @@ def run(arguments: list[str]) -> int:
     return code
 
 
-def _end_unread() -> int:
-    """The reader of our output left (`| head`): nothing to say, and nobody to say it to."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
-    return 0
+def _prepare_output() -> None:
+    if sys.stdout is None:
+        # Closed by the caller (`>&-`): nobody wants to read it.
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until we end
+    for stream in (sys.stdout, sys.stderr):
+        # JSON is UTF-8 in every locale; what cannot be shown must not end a command.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="replace")
+
+
+def _end_unwritten(error: OSError) -> int:
+    """Our output cannot be written; commands name the other files they fail on themselves."""
+    if error.filename is None:
+        # What it still holds would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    if isinstance(error, BrokenPipeError):
+        return 0  # the reader left (`| head`): nothing to say, and nobody to say it to
+    problem = f"{error.filename or 'standard output'}: {error.strerror or error}"
+    with suppress(OSError):  # standard error, too: the exit code is all that is left to say
+        print_failure("OutputError", problem)
+    return EXIT_STORE
 
 
 def _run(arguments: list[str]) -> int:

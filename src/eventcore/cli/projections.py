@@ -9,6 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.markup import escape
 
 from eventcore.cli.options import EPILOG, OPTIONS
 from eventcore.cli.output import cell, console, errors, print_json, print_records
@@ -44,6 +45,7 @@ def status() -> None:
                 "lagSeconds": found.lag_seconds,
                 "rows": found.rows,
                 "tables": tables[found.projection],
+                "problem": found.problem,
             }
             for found in runner.status(app.now())
         ]
@@ -52,6 +54,9 @@ def status() -> None:
                 record["tables"] = " ".join(tables[str(record["projection"])])
                 record["lagSeconds"] = _round(record["lagSeconds"])
         print_records(records, _STATUS_COLUMNS, title="projections", limit=len(records))
+        if not OPTIONS.json:
+            for problem in dict.fromkeys(found["problem"] for found in records if found["problem"]):
+                errors.print(f"[yellow]{escape(str(problem))}[/yellow]")
 
 
 def _round(seconds: object) -> object:
@@ -90,6 +95,20 @@ def rebuild(
         runner = app.runner(on_page=pages)
         for projection in chosen:
             _rebuild(runner, projection, pages)
+
+
+@program.command(epilog=EPILOG)
+def expire() -> None:
+    """Delete rows older than the time to live of their table.
+
+    For a scheduler to call. The log keeps every event: a rebuild brings the rows back.
+    """
+    with OPTIONS.open() as app:
+        deleted = app.runner().expire(app.now())
+        if OPTIONS.json:
+            print_json({"deleted": deleted})
+        else:
+            console.print(f"{deleted:,} rows deleted")
 
 
 class _Pages:

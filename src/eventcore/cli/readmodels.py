@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
+from eventcore.cli.importing import projections_with
+from eventcore.cli.options import OPTIONS
 from eventcore.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -14,12 +16,8 @@ T = TypeVar("T")
 
 
 def all_projections() -> list[Projection]:
-    """The built-in read models."""
-    from eventcore.projections.read_models import (  # noqa: PLC0415 - help names no table
-        built_in_projections,
-    )
-
-    return built_in_projections()
+    """The built-in read models and those of ``--import``."""
+    return projections_with(OPTIONS.modules)
 
 
 def find_projection(name: str) -> Projection:
@@ -32,7 +30,7 @@ def find_projection(name: str) -> Projection:
 
 
 def all_tables() -> list[AnyTable]:
-    """Every table of the built-in read models."""
+    """Every table of these read models."""
     return [table for projection in all_projections() for table in projection.tables]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from eventcore.cli.importing import import_module, import_own
 from eventcore.cli.options import EPILOG, OPTIONS
 from eventcore.cli.output import EXIT_NO, console, print_document, print_json, safe
 from eventcore.errors import ConfigurationError, InputError
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 program = typer.Typer(help="The shapes of the event types.")
 
 _Module = typer.Option(
-    None, "--module", help="Types that this package of yours declares; default: the built-in ones."
+    None,
+    "--module",
+    help="Types that this package of yours declares; default: the built-in ones and --import's.",
 )
 _Lock = typer.Option(
     None, "--lock", metavar="FILE", help="Committed lock; default: the built-in types' own."
@@ -113,21 +115,14 @@ def _types(module: str | None) -> Iterable[type[DomainEvent]]:
     from eventcore.events.schemas import select  # noqa: PLC0415
 
     if module is None:
-        return select(default_registry, _BUILT_IN)
-    # As `python -m` does: one's own package is usually where one stands.
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigurationError(
-            message=f"--module {module} cannot be imported: {error}"
-        ) from error
-    finally:
-        sys.path.pop(0)
-    found = select(default_registry, module)
-    if not found:
+        names = [_BUILT_IN, *(own.__name__ for own in import_own(OPTIONS.modules))]
+        found = {cls: None for name in names for cls in select(default_registry, name)}
+        return list(found)
+    import_module("--module", module)
+    declared = select(default_registry, module)
+    if not declared:
         raise ConfigurationError(message=f"--module {module} declares no event types")
-    return found
+    return declared
 
 
 def _read_lock(file: Path | None, module: str | None) -> dict[str, Any]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import typer
 
+from eventcore.cli.importing import import_own
 from eventcore.cli.options import OPTIONS
 from eventcore.cli.output import answer_no, print_document, print_records
 from eventcore.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from eventcore.aggregates.aggregate import Aggregate
+
+LIMIT_MAX: Final = 2**62
+"""Any larger limit means the same: no table has so many rows, and no database counts as far."""
 
 _Where = typer.Option(
     None, metavar="COLUMN=VALUE", help="Only such rows; may be given again, all must hold."
@@ -17,7 +25,7 @@ _Where = typer.Option(
 
 
 def state(
-    kind: str = typer.Argument(metavar="KIND", help="order, user, session or model."),
+    kind: str = typer.Argument(metavar="KIND", help="order, user, session, model or your own."),
     id_: str = typer.Argument(metavar="ID", help="The aggregate's id, e.g. 536365."),
     *,
     version: int | None = typer.Option(
@@ -34,6 +42,7 @@ def state(
         aggregate_classes,
     )
 
+    import_own(OPTIONS.modules)
     if version is not None and as_of is not None:
         raise ConfigurationError(message="--version and --as-of exclude each other")
     cls = aggregate_class_of(kind)
@@ -46,7 +55,20 @@ def state(
     if not aggregate.exists:
         when = "" if moment is None and version is None else " at that point"
         answer_no("NotFound", f"{cls.stream_of(id_)} does not exist{when}")
-    print_document({"stream": aggregate.stream, **orjson.loads(aggregate.to_json())})
+    print_document({"stream": aggregate.stream, **_readable(aggregate)})
+
+
+def _readable(aggregate: Aggregate) -> dict[str, Any]:
+    """What an aggregate is, in the words of its read models rather than of its fold."""
+    from eventcore.aggregates import Order  # noqa: PLC0415 - see state
+
+    fields: dict[str, Any] = orjson.loads(aggregate.to_json())
+    if isinstance(aggregate, Order):
+        for name in ("lines", "lines_added", "subtotal"):
+            del fields[name]
+        fields["total_amount"] = aggregate.total_amount
+        fields["items"] = [line._asdict() for line in aggregate.items]
+    return fields
 
 
 def _time(text: str) -> datetime:
@@ -58,7 +80,11 @@ def _time(text: str) -> datetime:
     if moment.tzinfo is None:
         message = f"--as-of {text!r} needs an offset, such as Z for UTC"
         raise ConfigurationError(message=message)
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        message = f"--as-of {text!r} lies outside the years 1 to 9999 of UTC"
+        raise ConfigurationError(message=message) from error
 
 
 def query(
@@ -71,6 +97,8 @@ def query(
     """Print rows of a read model, by key, as it stands."""
     from eventcore.cli.readmodels import find_table  # noqa: PLC0415 - only this command
 
+    if limit is not None:
+        limit = min(limit, LIMIT_MAX)
     found = find_table(table)
     conditions = dict(_condition(one) for one in where or ())
     # Before anything is opened: a typing error creates no store.

@@ -52,10 +52,14 @@ class Command(PayloadModel):
 
     Attributes:
         command_id: Makes executing it twice the same as once: the second time writes nothing and
-            returns what the first returned. Without it every execution is one of its own.
+            returns what the first returned. Without it every execution is one of its own. Another
+            command with the same id is refused. A command that recorded nothing left no trace: it
+            is decided again, and may then do something.
 
     Raises:
         RegistrationError: On definition: the key is not one of the fields.
+        pydantic.ValidationError: On making one: a field is missing or has a wrong form, as with
+            events. It names the field and never shows the value.
     """
 
     # Built when first used: a program uses few of the commands that it imports.

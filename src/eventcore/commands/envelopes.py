@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from eventcore.errors import ConfigurationError, InvalidEventError
 from eventcore.events.context import EMPTY_CONTEXT, EventContext, current_context, enrich
 from eventcore.events.event import DomainEvent
+from eventcore.events.places import place_of
 from eventcore.events.recorded import NewEvent
 
 
@@ -89,7 +90,7 @@ def _checked_metadata(payload: DomainEvent, metadata: dict[str, Any]) -> dict[st
         try:
             declared.model_validate(metadata)
         except ValidationError as error:
-            field = ".".join(map(str, error.errors(include_input=False)[0]["loc"]))
+            field = place_of(error.errors(include_input=False)[0]["loc"])
             raise InvalidEventError(
                 reason="invalid-field",
                 message=f"metadata {field} does not fit {payload.__event__.type}",

@@ -9,10 +9,12 @@ from uuid import UUID
 from eventcore.aggregates.aggregate import Aggregate, Claim, aggregate_class_of
 from eventcore.aggregates.reservations import Reservation
 from eventcore.commands.command import Command, CommandResult
+from eventcore.commands.digests import COMMAND_DIGEST, command_digest
 from eventcore.commands.envelopes import Envelopes
 from eventcore.commands.repository import Repository
 from eventcore.commands.reservations import reservation_appends
 from eventcore.errors import (
+    CommandIdReusedError,
     ConcurrencyConflictError,
     ConfigurationError,
     EventIdReusedError,
@@ -60,10 +62,14 @@ class CommandExecutor:
     def execute(self, command: Command) -> CommandResult:
         """Make happen what a command wants, once.
 
+        What it records carries its id: that is how it is found again. A command that recorded
+        nothing left no trace, and is decided again when it is repeated.
+
         Raises:
             RuleViolationError: A rule refuses. Nothing was written.
             RetriesExhaustedError: Other writers were faster every time. Nothing was written.
-            EventIdReusedError: The command's id was used for a command on another aggregate.
+            CommandIdReusedError: The command's id was used for another command. Nothing was
+                written.
             StoreUnavailableError: The outcome is unknown. A command with an id can be repeated.
         """
         for attempt in range(1, self._attempts_max + 1):
@@ -76,7 +82,8 @@ class CommandExecutor:
             if not aggregate.pending:
                 return CommandResult(aggregate.stream, before, self._log.head(), (), repeated=False)
             try:
-                return self._store(aggregate, claims, command.command_id)
+                # A copy: what is kept must share nothing with the command or who sent it.
+                return self._store(aggregate.copy(), claims, command)
             except ConcurrencyConflictError:
                 self._pause(attempt)
             except EventIdReusedError:
@@ -104,7 +111,7 @@ class CommandExecutor:
         if version and aggregate.claims.__func__ is not Aggregate.claims:  # type: ignore[attr-defined]  # a bound method
             claims = self._repository.get(type(aggregate), aggregate.id, version=version).claims()
         twin = aggregate.copy()
-        result = self._store(twin, claims, None)
+        result = self._store(twin, claims)
         aggregate.pending.clear()
         return result
 
@@ -136,18 +143,17 @@ class CommandExecutor:
         return self._recorded(appends, self._log.append(appends))
 
     def _store(
-        self, aggregate: Aggregate, claims_before: frozenset[Claim], command_id: UUID | None
+        self,
+        aggregate: Aggregate,
+        claims_before: frozenset[Claim],
+        command: Command | None = None,
     ) -> CommandResult:
         """Append what is pending; the aggregate then belongs to the repository."""
         version = aggregate.version - len(aggregate.pending)
-        events = [
-            self._envelopes.wrap(
-                payload,
-                event_id=event_id_of_command(command_id, ordinal) if command_id else None,
-                causation_id=str(command_id) if command_id else None,
-            )
-            for ordinal, payload in enumerate(aggregate.pending)
-        ]
+        if command is None or command.command_id is None:
+            events = [self._envelopes.wrap(payload) for payload in aggregate.pending]
+        else:
+            events = self._events_of(command, command.command_id, aggregate.pending)
         encoded = [self._codec.encode(event) for event in events]
         appends = [StreamAppend(aggregate.stream, version, encoded)]
         appends += self._reservations(aggregate, claims_before, events[-1])
@@ -162,6 +168,22 @@ class CommandExecutor:
             recorded,
             repeated=written.repeated,
         )
+
+    def _events_of(
+        self, command: Command, command_id: UUID, payloads: Sequence[DomainEvent]
+    ) -> list[NewEvent[DomainEvent]]:
+        """Events whose ids derive from the command's; the first remembers which command it was."""
+        events = [
+            self._envelopes.wrap(
+                payload,
+                event_id=event_id_of_command(command_id, ordinal),
+                causation_id=str(command_id),
+            )
+            for ordinal, payload in enumerate(payloads)
+        ]
+        digest = command_digest(command, self._reservation_key)
+        events[0] = events[0]._replace(metadata={**events[0].metadata, COMMAND_DIGEST: digest})
+        return events
 
     def _reservations(
         self, aggregate: Aggregate, before: frozenset[Claim], cause: NewEvent[DomainEvent]
@@ -184,8 +206,17 @@ class CommandExecutor:
         first = self._log.locate([first_id]).get(first_id)
         if first is None:
             return None
-        if first.stream != command.stream:
-            raise EventIdReusedError(event_id=first_id, stream=first.stream, version=first.version)
+        digest = first.envelope.get("meta", {}).get(COMMAND_DIGEST)
+        # Without a digest it is not of this version, or was copied: the place has to do.
+        if first.stream != command.stream or (
+            digest is not None and digest != command_digest(command, self._reservation_key)
+        ):
+            raise CommandIdReusedError(
+                command_id=str(command.command_id),
+                event_id=first_id,
+                stream=first.stream,
+                version=first.version,
+            )
         events: list[Recorded[Any]] = []
         for event in self._log.read_stream(first.stream, after=first.version - 1):
             if event.event_id != event_id_of_command(command.command_id, len(events)):

@@ -1,7 +1,8 @@
 """Repository: aggregates as they are, or were: a cache or a snapshot, and always the log's tail.
 
-A cache or a snapshot saves work and decides nothing: each is checked against the stored event that
-it ends with, and everything after that is read from the log every time.
+A cache or a snapshot saves work and decides nothing: everything after it is read from the log every
+time. What is cached is checked against the stored event that it ends with; a snapshot, which lies
+beside the log, is used if the same fold made it and the log has an event of its version.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ class Repository:
         Raises:
             AggregateNotFoundError: Nothing is stored of it, or nothing had happened yet.
             VersionNotFoundError: It has fewer events.
-            ConfigurationError: Both bounds are given, or the time has no zone.
+            ConfigurationError: Both bounds are given, or the time has no zone, or in UTC it lies
+                outside the years 1 to 9999.
         """
         if version is not None and as_of is not None:
             raise ConfigurationError(message="give version or as_of, not both")
@@ -248,7 +250,12 @@ class Repository:
     def _at_time(self, cls: type[A], id_: str, as_of: datetime) -> A:
         if as_of.tzinfo is None:
             raise ConfigurationError(message="as_of is a time with a zone, such as UTC")
-        moment = to_text(as_of)
+        try:
+            moment = to_text(as_of)
+        except OverflowError:
+            raise ConfigurationError(
+                message="as_of is a time within the years 1 to 9999 in UTC"
+            ) from None
         aggregate = cls(id=id_)
         events = self._log.read_stream(aggregate.stream, until_time=moment)
         aggregate.fold(event.payload for event in events)

@@ -14,7 +14,7 @@ from eventcore.aggregates.aggregate import Claim
 from eventcore.aggregates.reservations import Reservation
 from eventcore.errors import RuleViolationError
 from eventcore.events.event import DomainEvent
-from eventcore.events.identifiers import event_id_of_command
+from eventcore.events.identifiers import event_id_of_reservation
 from eventcore.events.limits import ID_LENGTH_MAX
 from eventcore.events.recorded import EncodedEvent, NewEvent
 from eventcore.stores.log import StreamAppend
@@ -97,7 +97,7 @@ def _appends(
         for payload in reservation.pending:
             new: NewEvent[DomainEvent] = cause._replace(
                 payload=payload,
-                event_id=event_id_of_command(cause.event_id, ordinal),
+                event_id=event_id_of_reservation(cause.event_id, ordinal),
                 causation_id=str(cause.event_id),
                 metadata={},
             )

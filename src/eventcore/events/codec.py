@@ -21,6 +21,7 @@ from eventcore.events.context import CONTEXT_FIELDS
 from eventcore.events.event import DomainEvent, Payload
 from eventcore.events.fields import JsonObject, free_json_object
 from eventcore.events.personal import PersonalField, personal_fields
+from eventcore.events.places import place_of
 from eventcore.events.recorded import EncodedEvent, NewEvent, Recorded
 from eventcore.events.registry import EventRegistry, default_registry
 from eventcore.events.times import to_text
@@ -162,9 +163,7 @@ class Codec:
             return cast("DomainEvent", reader.validate(upcast, extra="ignore")["data"])
         except ValidationError as error:
             # Without the cause, whose text and parts show the values.
-            fields = sorted(
-                {".".join(map(str, e["loc"])) for e in error.errors(include_input=False)}
-            )
+            fields = sorted({place_of(found["loc"]) for found in error.errors(include_input=False)})
             self._refuse(
                 recorded, f"its payload does not fit the class at {', '.join(fields)}", None
             )

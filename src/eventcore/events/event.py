@@ -104,6 +104,10 @@ class EventDeclaration:
 class DomainEvent(PayloadModel):
     """Base of every event: the payload, immutable once made.
 
+    Its attributes cannot be set. A dict inside it (free JSON, ``metrics``) could be changed in
+    place, which changes this object alone: treat it as read-only, or copy it. Each read of a log
+    gives objects of its own, and copying on every access would cost more than reading does.
+
     Class arguments:
         type: Stored name, ``category.verb`` in the past tense. Never changes once an event is
             stored.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Any, get_args
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -33,6 +33,7 @@ _MONEY_WHOLE_DIGITS_MAX = MONEY_DIGITS_MAX - MONEY_DECIMAL_PLACES
 _MONEY_PATTERN = (
     rf"^-?(0|[1-9][0-9]{{0,{_MONEY_WHOLE_DIGITS_MAX - 1}}})(\.[0-9]{{1,{MONEY_DECIMAL_PLACES}}})?$"
 )
+_MONEY_CONTEXT = Context(prec=MONEY_DIGITS_MAX)
 _MONEY_TEXT = re.compile(_MONEY_PATTERN)
 _MONEY_MESSAGE = (
     "Input should be a decimal, as text or as a JSON number, with at most 4 decimal places"
@@ -126,10 +127,21 @@ def _money_from_python(value: Any) -> Any:
         value = Decimal(value)
     if isinstance(value, Decimal) and value.is_finite():
         exponent = value.as_tuple().exponent
-        if isinstance(exponent, int) and exponent > 0:
-            # 1E+2 would be written in scientific notation, which the wire does not take.
-            return value.quantize(Decimal(1))
+        assert isinstance(exponent, int)  # letters are for what is not finite
+        if not -MONEY_DECIMAL_PLACES <= exponent <= 0:
+            return _money_as_written(value, exponent)
     return value
+
+
+def _money_as_written(value: Decimal, exponent: int) -> Decimal:
+    """The same amount as it can be read again: 1E+2, 0E-9 and 1.00000 could not."""
+    if not value:
+        return Decimal(0)
+    if value.adjusted() >= _MONEY_WHOLE_DIGITS_MAX:
+        return value  # too large, refused for its digits
+    place = Decimal(1) if exponent > 0 else Decimal(1).scaleb(-MONEY_DECIMAL_PLACES)
+    written = _MONEY_CONTEXT.quantize(value, place)
+    return written if written == value else value  # else refused for its decimal places
 
 
 Money = Annotated[Decimal, _Money]
@@ -143,6 +155,9 @@ Id = Annotated[
 
 Text = Annotated[str, Field(min_length=1, max_length=10_000, pattern=r"^[^\x00]+$")]
 """Free text: absent rather than empty, and without NUL, which databases refuse in text."""
+
+Note = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""Text of metadata: of any length, and without NUL."""
 
 _CURRENCY_PATTERN = r"^[A-Z]{3}$"
 _CURRENCY_MESSAGE = "Input should be an active ISO 4217 code such as GBP"

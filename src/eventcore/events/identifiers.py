@@ -12,6 +12,10 @@ from uuid import UUID, uuid5
 COMMAND_NAMESPACE = UUID("6f1d0f0e-6c1a-5b0e-9a5e-2f6a2b1c7d10")
 """Namespace of event ids derived from a command id: the same command always makes the same ids."""
 
+RESERVATION_NAMESPACE = UUID("b0a5c1f2-8a3d-5f47-9c1e-7d2e4f6a8b30")
+"""Namespace of event ids of reservations. One of its own: a program may take the id of an event as
+the id of the command that answers it."""
+
 _RANDOM_BYTES = 8
 _COUNTER_BITS = 12
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
@@ -57,3 +61,8 @@ class UUIDv7Generator:
 def event_id_of_command(command_id: UUID, ordinal: int) -> UUID:
     """The id of the ``ordinal``-th event (from 0) of a command, the same on every attempt."""
     return uuid5(COMMAND_NAMESPACE, f"{command_id.hex}:{ordinal}")
+
+
+def event_id_of_reservation(cause_id: UUID, ordinal: int) -> UUID:
+    """The id of the ``ordinal``-th event (from 0) that reserves or frees what an event changed."""
+    return uuid5(RESERVATION_NAMESPACE, f"{cause_id.hex}:{ordinal}")

@@ -22,8 +22,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from eventcore.events.codec import GenericEvent
 from eventcore.events.context import CONTEXT_FIELDS
 from eventcore.events.event import DomainEvent, Payload
-from eventcore.events.fields import currency_problem
+from eventcore.events.fields import JSON_DEPTH_MAX, currency_problem, free_json_object
 from eventcore.events.limits import EVENT_TYPE_LENGTH_MAX, STATE_BYTES_MAX
+from eventcore.events.places import shown_name
 from eventcore.events.recorded import NewEvent, Recorded
 from eventcore.events.registry import EventRegistry, default_registry
 from eventcore.events.times import to_text
@@ -46,11 +47,20 @@ _VERSION = re.compile(r"([1-9][0-9]{0,8})(\.0){0,2}")
 _GENERIC_TYPE = re.compile(r"[^\x00-\x20\x7f-\x9f]+")
 _WHITESPACE = b" \t\r\n"
 # Digits and points become "0", quotes and colons stay: enough to see long numbers and to count
-# keys.
+# keys; "e-" stays for numbers near zero.
 _MARKS = bytes(
-    0x30 if chr(code) in "0123456789." else code if chr(code) in '":' else 0x5F
+    0x30
+    if chr(code) in "0123456789."
+    else code
+    if chr(code) in '":e-'
+    else ord("e")
+    if chr(code) == "E"
+    else 0x5F
     for code in range(256)
 )
+# A number that a double may have turned into zero. The first is found fast, in ids as well.
+_MAYBE_TINY = b"0e-0"
+_TINY = re.compile(rb"[:\[,]\s*-?[0-9][0-9.]*[eE]-")
 
 
 def to_wire(event: NewEvent[Any] | Recorded[Any]) -> bytes:
@@ -120,7 +130,7 @@ def from_wire(
         try:
             wire = reader.validate(line, by_alias=True, by_name=False)
             if _vouched(line, wire, reader):
-                return _build(wire, reader)
+                return _storable(_build(wire, reader), line)
         except (ValidationError, Suspect):
             pass  # the slow path finds out what it is
     return _from_line(line, registry, allow_unknown)
@@ -129,6 +139,8 @@ def from_wire(
 def _vouched(line: bytes, wire: dict[str, Any], reader: WireReader) -> bool:
     """Whether the compiled pass has seen all there is: no key twice, no number that lost digits."""
     marks = line.translate(_MARKS, _WHITESPACE)
+    if _MAYBE_TINY in marks and _TINY.search(line):
+        return False
     # Every key ends in `":`; strings may hold more of them, which only costs a second look.
     return reader.long_number not in marks and marks.count(b'":') == len(wire) + count_data_keys(
         wire["data"]
@@ -210,7 +222,7 @@ def from_tree(
     """
     event_type, version = _event_type(tree), _version(tree)
     for name, value in exact.items():
-        check_numbers(value, None, name)
+        check_numbers(value, None, shown_name(name))
     if line is None:
         line = to_json(tree)
     event_class = registry.get(event_type)
@@ -230,6 +242,7 @@ def from_tree(
     check_nulls(wire["data"]["payload"], "data.payload")
     check_nulls(wire["data"].get("metadata"), "data.metadata")
     event = _build(wire, reader)
+    _check_metadata(event)
     # What an upcaster made of a number is its own affair; only the digits are checked then.
     kept = from_json(event.payload.to_json()) if version == reader.version else None
     check_numbers(exact["data"]["payload"], kept, "data.payload")
@@ -237,6 +250,25 @@ def from_tree(
         exact["data"].get("metadata"), from_json(to_json(event.metadata)), "data.metadata"
     )
     return event
+
+
+def _storable(event: NewEvent[Any], line: bytes) -> NewEvent[Any]:
+    """Refuse metadata that the codec would refuse: nested too deep, or with too large an int."""
+    # Only so many brackets can nest so deep; an int so long has led to the exact check before.
+    if event.metadata and line.count(b"[") + line.count(b"{") > JSON_DEPTH_MAX:
+        _check_metadata(event)
+    return event
+
+
+def _check_metadata(event: NewEvent[Any]) -> None:
+    try:
+        free_json_object(event.metadata)
+    except ValueError:
+        refuse(
+            "invalid-field",
+            f"nested deeper than {JSON_DEPTH_MAX} levels, or a number that is too large",
+            "data.metadata",
+        )
 
 
 def _event_type(tree: dict[str, Any]) -> str:
@@ -272,7 +304,9 @@ def _generic(line: bytes, event_type: str, version: int) -> NewEvent[Any]:
     except ValidationError as error:
         refuse_invalid(error)
     wire["data"]["payload"] = read_generic(event_type, version, wire["data"]["payload"])
-    return _build(wire, None)
+    event = _build(wire, None)
+    _check_metadata(event)
+    return event
 
 
 def _upcast(tree: dict[str, Any], event_class: type[DomainEvent], version: int) -> bytes:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NoReturn, NotRequired, cast
 from uuid import UUID
@@ -31,6 +32,7 @@ from eventcore.events.codec import GenericEvent
 from eventcore.events.context import CONTEXT_FIELDS
 from eventcore.events.event import DomainEvent
 from eventcore.events.fields import Id, holds_currency
+from eventcore.events.places import place_of, shown_name
 
 DOUBLE_DIGITS_MAX: Final = 17
 """Significant digits that tell any two doubles apart (IEEE 754); what has more was none."""
@@ -195,7 +197,7 @@ def parse_object(line: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         tree = from_json(line, allow_inf_nan=False)
-        exact = json.loads(line, parse_float=Decimal, object_pairs_hook=_unique_keys)
+        exact = json.loads(line, parse_float=_fraction, object_pairs_hook=_unique_keys)
     except ValueError as error:
         # The parsers' messages name a place, never a value.
         refuse("not-json", f"not one JSON object in UTF-8 ({_without_text(error)})")
@@ -206,6 +208,14 @@ def parse_object(line: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _without_text(error: ValueError) -> str:
     return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _fraction(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        # An exponent beyond every limit; infinity is refused in its place.
+        return Decimal("Infinity")
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -230,7 +240,7 @@ def check_numbers(exact: Any, kept: Any, path: str) -> None:
     if isinstance(exact, dict):
         below = kept if isinstance(kept, dict) else {}
         for key, value in exact.items():
-            check_numbers(value, below.get(key), f"{path}.{key}")
+            check_numbers(value, below.get(key), f"{path}.{shown_name(key)}")
     elif isinstance(exact, list):
         same = isinstance(kept, list) and len(kept) == len(exact)
         for place, value in enumerate(exact):
@@ -246,8 +256,11 @@ def check_numbers(exact: Any, kept: Any, path: str) -> None:
 def _altered(exact: int | Decimal, kept: Any) -> bool:
     if isinstance(exact, Decimal):
         digits = "".join(map(str, exact.as_tuple().digits)).strip("0")
-        if len(digits) > DOUBLE_DIGITS_MAX or not math.isfinite(float(exact)):
+        nearest = float(exact)
+        if len(digits) > DOUBLE_DIGITS_MAX or not math.isfinite(nearest):
             return True
+        if abs(nearest) < sys.float_info.min and Decimal(repr(nearest)) != exact:
+            return True  # so near to zero a double has fewer digits, and at last none
     if isinstance(kept, float):
         # An int must be that very number; a fraction, the double nearest to it.
         return kept != (exact if isinstance(exact, int) else float(exact))
@@ -285,7 +298,7 @@ def refuse_invalid(error: ValidationError) -> NoReturn:
     """Turn the first finding into a refusal that names the field and never shows the value."""
     found = error.errors(include_url=False, include_context=False)
     first = found[0]
-    place = ".".join(map(str, first["loc"]))
+    place = place_of(first["loc"])
     reason = REASONS.get(first["type"], "invalid-field")
     message = {"missing-field": "required", "unknown-field": "not a field of this event"}.get(
         reason, first["msg"]

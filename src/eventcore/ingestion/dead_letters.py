@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import base64
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import orjson
 
 from eventcore.errors import InputError
 from eventcore.ingestion.lines import Line
+
+PARTIAL_SUFFIX: Final = ".partial"
+"""Added to the name of a dead-letter file while a run goes on."""
 
 
 class DeadLetter(NamedTuple):
@@ -63,29 +67,81 @@ class DiscardedDeadLetters:
         """Keep nothing."""
 
 
+def partial_path(path: Path) -> Path:
+    """Where dead letters for a file are while a run goes on, and stay if it breaks off."""
+    # Beside what a link leads to: only within one file system can a file be moved at once.
+    place = Path(os.path.realpath(path))
+    return place.with_name(place.name + PARTIAL_SUFFIX)
+
+
 class DeadLetterFile:
     """Writes dead letters to a file that only its owner may read: raw lines hold personal data.
 
-    The file is begun anew by each run; a run that is repeated refuses the same lines again.
+    The file is begun anew by each run; a run that is repeated refuses the same lines again. Until
+    the ``with`` block ends well they are in ``FILE.partial``, flushed batch by batch, and the file
+    of the run before is as it was. A block that raises, and a process that is killed, leave it so;
+    the next run begins the partial file anew, too.
+
+    What is no regular file (a pipe, ``/dev/null``) is written directly.
+
+    Args:
+        path: The file.
 
     Raises:
         InputError: The file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._partial: Path | None = None if _is_special(path) else partial_path(path)
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            if self._partial is None:
+                descriptor = os.open(path, os.O_WRONLY)
+            else:
+                # Not emptied but made anew: it is ours alone, whatever had the name before.
+                self._partial.unlink(missing_ok=True)
+                descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
-            raise InputError(name=str(path), problem=error.strerror or str(error)) from error
-        self._file = os.fdopen(descriptor, "wb")
+            raise _unwritable(self._partial or path, error) from error
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+
+    @property
+    def partial(self) -> Path | None:
+        """Where the letters are until the end; None if they are written directly."""
+        return self._partial
 
     def write(self, letters: Sequence[DeadLetter]) -> None:
-        """Append these lines and flush them."""
-        self._file.writelines([letter.to_json() + b"\n" for letter in letters])
-        self._file.flush()
+        """Append these lines.
+
+        Raises:
+            InputError: They cannot be written; the last line may be there in part.
+        """
+        rest = memoryview(b"".join([letter.to_json() + b"\n" for letter in letters]))
+        try:
+            while rest:
+                rest = rest[os.write(self._file.fileno(), rest) :]
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def finish(self) -> None:
+        """Close the file and put it in its place: the run got to its end.
+
+        Raises:
+            InputError: It cannot be put there; the letters stay in the partial file.
+        """
+        try:
+            if self._partial is not None:
+                os.fsync(self._file.fileno())
+                if not os.path.samestat(self._partial.stat(), os.fstat(self._file.fileno())):
+                    raise InputError(name=str(self._partial), problem="another run replaced it")
+                self._partial.replace(os.path.realpath(self._path))
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; without :meth:`finish` before, the letters stay in the partial file."""
         self._file.close()
 
     def __enter__(self) -> Self:
@@ -97,4 +153,20 @@ class DeadLetterFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if kind is None:
+            self.finish()
+        else:
+            self.close()
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(name=str(path), problem=error.strerror or str(error))

@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from eventcore.aggregates.aggregate import Aggregate, aggregate_class_of
 from eventcore.aggregates.reservations import Reservation
 from eventcore.commands.reservations import reservation_appends
-from eventcore.errors import InvalidEventError, RuleViolationError
+from eventcore.errors import ConcurrencyConflictError, InvalidEventError, RuleViolationError
 from eventcore.events.codec import Codec
 from eventcore.events.context import enrich
 from eventcore.events.event import DomainEvent, stream_of
@@ -147,8 +147,15 @@ class Judge:
         """
         if self._refusals is not None and (verdict.refusals or verdict.appends):
             self._refusals.append_judged(verdict.appends, verdict.refusals, verdict.unmoved)
-        elif verdict.appends:
-            self._log.append(verdict.appends)
+        elif verdict.appends and self._log.append(verdict.appends).repeated:
+            # Another import of the same lines stored these very events: they are duplicates here.
+            first = verdict.appends[0]
+            raise ConcurrencyConflictError(
+                store="the log",
+                stream=first.stream,
+                expected_version=first.expected_version,
+                actual_version=first.expected_version + len(first.events),
+            )
         while len(self._kept) > STREAMS_KEPT_MAX:
             self._kept.popitem(last=False)
 

@@ -36,21 +36,26 @@ def open_input(name: str) -> Iterator[IO[bytes]]:
     """Open a file, or standard input for ``-``; gzip is recognised by content, whatever the name.
 
     Raises:
-        InputError: The file cannot be opened.
+        InputError: The file cannot be opened or read, or standard input is closed.
     """
     if name == "-":
-        yield _decompressed(sys.stdin.buffer)
+        if sys.stdin is None:  # Python's word for a closed descriptor
+            raise InputError(name="standard input", problem="it is closed")
+        yield _decompressed(sys.stdin.buffer, name)
         return
     try:
         stream = Path(name).open("rb")  # noqa: SIM115 - closed below; only opening may fail here
     except OSError as error:
         raise InputError(name=name, problem=error.strerror or str(error)) from error
     with stream:
-        yield _decompressed(stream)
+        yield _decompressed(stream, name)
 
 
-def _decompressed(stream: IO[bytes]) -> IO[bytes]:
-    head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
+def _decompressed(stream: IO[bytes], name: str) -> IO[bytes]:
+    try:
+        head = stream.peek(2)[:2] if hasattr(stream, "peek") else b""
+    except OSError as error:
+        raise InputError(name=name, problem=error.strerror or str(error)) from error
     if head != _GZIP_MAGIC:
         return stream
     return cast("IO[bytes]", gzip.GzipFile(fileobj=stream, mode="rb"))
@@ -61,8 +66,7 @@ def read_lines(stream: IO[bytes], name: str) -> Iterator[Line]:
 
     Raises:
         InputError: The input breaks off (a damaged gzip file), or a line is over the limit. Lines
-        before
-            that were handed out.
+            before that were handed out.
     """
     number = 0
     try:

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import partial
@@ -42,6 +42,9 @@ StoredValue = str | int | None
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
 """SQLite and Postgres keep whole numbers in 64 bits."""
+
+DECIMAL_DIGITS_MAX: Final = 1_000
+"""Digits of an amount written out: no money has so many, and 1E+999999999 would fill the memory."""
 
 
 class _TimeTextMark:
@@ -165,6 +168,8 @@ class Column:
     def _decimal_text(self, value: Decimal) -> str:
         if not value.is_finite():
             self._refuse("is not a finite number")
+        if abs(value.adjusted()) > DECIMAL_DIGITS_MAX:
+            self._refuse(f"is an amount of more than {DECIMAL_DIGITS_MAX} digits")
         return decimal_text(value)
 
     def _time_text(self, value: datetime) -> str:
@@ -197,23 +202,47 @@ class Column:
             case Kind.OBJECT | Kind.ARRAY:
                 return orjson.loads
 
+    @property
+    def settle(self) -> Callable[[Any], Any] | None:
+        """Turns a Python value, not None, into the one a database would give back for it.
+
+        That is the same object where nothing would change, but for JSON always a new one, so that
+        whoever changes it in place changes nothing else. None if every value comes back as it is.
+        """
+        match self.kind:
+            case Kind.DECIMAL:
+                return _settled_decimal
+            case Kind.TIME:
+                return _settled_time
+            case Kind.OBJECT | Kind.ARRAY:
+                return _settled_json
+            case _:
+                return None
+
     def from_words(self, text: str) -> StoredValue:
         """The stored value for what a person typed, e.g. after ``--where``.
 
         Raises:
-            ValueError: It is no value of this column's kind.
+            ValueError, KeyError, ArithmeticError: It is no value of this column's kind.
         """
+        value: Any
         match self.kind:
             case Kind.INTEGER:
-                return int(text)
+                value = int(text)
             case Kind.FLAG:
-                return {"true": 1, "1": 1, "false": 0, "0": 0}[text.lower()]
+                value = {"true": True, "1": True, "false": False, "0": False}[text.lower()]
             case Kind.DECIMAL:
-                return decimal_text(Decimal(text))
-            case Kind.TIME | Kind.TIME_TEXT:
-                return to_text(datetime.fromisoformat(text))
-            case Kind.TEXT | Kind.OBJECT | Kind.ARRAY:
-                return text
+                value = Decimal(text)
+            case Kind.TIME:
+                value = datetime.fromisoformat(text)
+            case Kind.TIME_TEXT:
+                value = to_text(datetime.fromisoformat(text))
+            case Kind.OBJECT | Kind.ARRAY:
+                value = orjson.loads(text)
+            case Kind.TEXT:
+                value = text
+        # A word that is no choice finds nothing; what is no text is refused all the same.
+        return replace(self, choices=None).encode([value])[0]
 
 
 def decimal_text(value: Decimal) -> str:
@@ -224,6 +253,24 @@ def decimal_text(value: Decimal) -> str:
     if "." in text:
         text = text.rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
+
+
+def _settled_decimal(value: Decimal) -> Decimal:
+    text = str(value)
+    if "E" not in text and ("." not in text or text[-1] != "0") and text != "-0":
+        return value  # as nearly all are, once they were settled
+    if abs(value.adjusted()) > DECIMAL_DIGITS_MAX:
+        return value  # it is refused when it is written
+    return Decimal(decimal_text(value))
+
+
+def _settled_time(value: datetime) -> datetime:
+    # One without a zone is refused when the row is written.
+    return value if value.tzinfo is UTC or value.tzinfo is None else from_text(to_text(value))
+
+
+def _settled_json(value: Any) -> Any:
+    return orjson.loads(_dump_json(value))
 
 
 def column_of(row: str, attribute: str, name: str, *, annotation: Any) -> Column:

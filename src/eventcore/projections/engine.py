@@ -20,6 +20,7 @@ from eventcore.errors import (
 )
 from eventcore.events.recorded import Recorded
 from eventcore.events.registry import EventRegistry, default_registry
+from eventcore.projections.anchors import Anchor, AnchorLog, anchor_at, anchor_of, check_log
 from eventcore.projections.fold import Failure, Folded, PageFold
 from eventcore.projections.plan import Plan
 from eventcore.projections.projection import Projection
@@ -74,10 +75,12 @@ class Engine:
         views: Where the read models are.
         projections: Which; their names and their tables' names are unique among them.
         registry: Tells which class an event's stored name belongs to.
+        log: Where the pages come from, so that it can be told from other logs
+            (:meth:`check_log`); without it a checkpoint is only known by events of its pages.
 
     Raises:
         ConfigurationError: Two share a name or a table.
-        SchemaMismatchError: A table exists with other columns.
+        SchemaMismatchError: A table exists with other columns, or is not this projection's.
     """
 
     def __init__(
@@ -85,8 +88,11 @@ class Engine:
         views: Views,
         projections: Iterable[Projection],
         registry: EventRegistry = default_registry,
+        *,
+        log: AnchorLog | None = None,
     ) -> None:
         self.views = views
+        self._log = log
         self.projections = sorted(projections, key=lambda projection: projection.name)
         check_names(self.projections)
         self._kept = [self._keep(projection, registry) for projection in self.projections]
@@ -106,6 +112,28 @@ class Engine:
                     message=f"The rows of projection {kept.projection.name} in {self.views.name} "
                     f"were made by its version {built}, this code is version {wanted}. Rebuild it: "
                     f"eventcore projections rebuild {kept.projection.name}"
+                )
+
+    def check_log(self) -> None:
+        """Refuse to go on with a log that the rows were not made from. Reads few rows.
+
+        Raises:
+            ViewsOfAnotherLogError: Say which projection, and why.
+        """
+        if self._log is None:
+            return
+        # Most stand at one place.
+        seen: set[tuple[int, Anchor | None]] = set()
+        for kept in self._kept:
+            position, anchor = place = kept.checkpoint.position, kept.checkpoint.anchor
+            if place not in seen:
+                seen.add(place)
+                check_log(
+                    self._log,
+                    projection=kept.projection.name,
+                    database=self.views.name,
+                    position=position,
+                    anchor=anchor,
                 )
 
     @property
@@ -178,16 +206,41 @@ class Engine:
             (kept, fresh, Folded([]) if kept.plan.by_page else kept.fold.fold(fresh))
             for kept, fresh in pages
         ]
+        after = self._checkpoints_after(folded, events, end)
         if folded:
             with self.views.transaction() as transaction:
-                for kept, fresh, outcome in folded:
-                    self._write(transaction, kept, outcome, events=fresh, end=end)
-        for kept, _, outcome in folded:
-            kept.checkpoint = kept.checkpoint._replace(position=_reached(outcome, end))
+                for (kept, fresh, outcome), checkpoint in zip(folded, after, strict=True):
+                    self._write(transaction, kept, outcome, events=fresh, after=checkpoint)
+        for (kept, _, outcome), checkpoint in zip(folded, after, strict=True):
+            kept.checkpoint = checkpoint
             kept.fold.committed()
             if outcome.failure is not None:
                 kept.failure = _failure(kept.projection, outcome.failure)
         return Applied(max((len(fresh) for _, fresh, _ in folded), default=0))
+
+    def _checkpoints_after(
+        self,
+        folded: Sequence[tuple[_Kept, Any, Folded]],
+        events: Sequence[Recorded[Any]],
+        end: int,
+    ) -> list[Checkpoint]:
+        reached = [_reached(outcome, end) for _, _, outcome in folded]
+        anchors = {position: self._anchor_below(position, events) for position in set(reached)}
+        return [
+            _moved(kept.checkpoint, position, anchors[position])
+            for (kept, _, _), position in zip(folded, reached, strict=True)
+        ]
+
+    def _anchor_below(self, position: int, events: Sequence[Recorded[Any]]) -> Anchor | None:
+        """The last event at or below a position that is known of."""
+        count = bisect_right(events, position, key=_position_of)
+        last = events[count - 1] if count else None
+        if (last is None or last.position < position) and self._log is not None:
+            # A filter left it out of the page.
+            found = anchor_at(self._log, position)
+            if found is not None:
+                return found
+        return None if last is None else anchor_of(last)
 
     def _write(
         self,
@@ -196,10 +249,12 @@ class Engine:
         outcome: Folded,
         *,
         events: Sequence[Recorded[Any]],
-        end: int,
+        after: Checkpoint,
     ) -> None:
         # The checkpoint first: if it moved, nothing else need be tried.
-        transaction.advance(kept.projection.name, kept.checkpoint, _reached(outcome, end))
+        transaction.advance(
+            kept.projection.name, kept.checkpoint, after.position, anchor=after.anchor
+        )
         for changes in outcome.changes:
             transaction.write(changes)
         if kept.plan.by_page and events:
@@ -216,13 +271,14 @@ class Engine:
         self._forget()
         kept = failed.kept
         for event in _above(events, kept.checkpoint.position):
+            after = _moved(kept.checkpoint, event.position, anchor_of(event))
             try:
                 with self.views.transaction() as transaction:
-                    self._write(transaction, kept, Folded([]), events=[event], end=event.position)
+                    self._write(transaction, kept, Folded([]), events=[event], after=after)
             except _PageFailedError as error:
                 kept.failure = _failure(kept.projection, Failure(event, error.cause))
                 return
-            kept.checkpoint = kept.checkpoint._replace(position=event.position)
+            kept.checkpoint = after
 
     def reload(self) -> None:
         """Read the checkpoints again and drop what is remembered of the rows."""
@@ -275,6 +331,11 @@ def _above(events: Sequence[Recorded[Any]], position: int) -> Sequence[Recorded[
     if not events or events[0].position > position:
         return events
     return events[bisect_right(events, position, key=_position_of) :]
+
+
+def _moved(before: Checkpoint, position: int, anchor: Anchor | None) -> Checkpoint:
+    """A checkpoint moved on; it stands on the old event if no later one is known."""
+    return before._replace(position=position, anchor=anchor or before.anchor)
 
 
 def _reached(outcome: Folded, end: int) -> int:

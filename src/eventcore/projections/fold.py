@@ -1,9 +1,9 @@
 """Folding a page: find the rows it touches, load them at once, change each, write each once.
 
 A fold remembers rows between pages. That is safe because a projection's rows change only together
-with
-its checkpoint: if the checkpoint is where this fold left it, its rows are what it remembers; if it
-is not, the page is rolled back and everything remembered is dropped.
+with its checkpoint: if the checkpoint is where this fold left it, its rows are what it remembers;
+if it is not, the page is rolled back and everything remembered is dropped. What a handler is given
+is as it would be loaded, and its own to change: whether a row was remembered can not be told.
 """
 
 from __future__ import annotations
@@ -252,9 +252,11 @@ def _keying(step: Step, remembered: Remembered) -> Apply:
         remembered.table,
         remembered.table.key_of,
     )
+    settled = table.settled
 
     def apply(event: Event, key: Any) -> None:
-        row = call(rows.get(key), event)
+        before = rows.get(key)
+        row = call(before if before is None or settled is None else settled(before), event)
         if row is not None and key_of(row) != key:
             _refuse(table, "got a row whose key is not the one the event touches")
         rows[key] = row
@@ -270,8 +272,11 @@ def _keying_each(step: Step, remembered: Remembered) -> Apply:
         remembered.table.key_of,
     )
 
+    settled = table.settled
+
     def apply(event: Event, key: Any) -> None:
-        row = call(rows.get(key), event, key)
+        before = rows.get(key)
+        row = call(before if before is None or settled is None else settled(before), event, key)
         if row is not None and key_of(row) != key:
             _refuse(table, "got a row whose key is not the one the event touches")
         rows[key] = row
@@ -281,11 +286,11 @@ def _keying_each(step: Step, remembered: Remembered) -> Apply:
 
 def _grouping(step: Step, remembered: Remembered) -> Apply:
     call, groups, table = step.call, remembered.rows, remembered.table
-    key_of, group_of = table.key_of, table.group_of
+    key_of, group_of, settled = table.key_of, table.group_of, table.settled
 
     def apply(event: Event, group: Any) -> None:
-        before = groups.get(group)
-        rows = list(call(list(before) if before else [], event))
+        before = groups.get(group) or ()
+        rows = list(call(list(map(settled, before) if settled else before), event))
         if rows and set(map(group_of, rows)) != {group}:
             _refuse(table, "got a row of another group than the one the event touches")
         if len(rows) > 1:
@@ -302,11 +307,15 @@ def _touching(step: Step, tables: dict[str, Remembered]) -> Apply:
     rows_of = {table.table: table.rows for table in tables.values()}
 
     def apply(event: Event, pairs: Sequence[tuple[AnyTable, Any]]) -> None:
-        rows = [rows_of[table].get(key) for table, key in pairs]
-        changed = call(rows, event)
-        if changed is rows:
-            return
-        for (table, key), row in zip(pairs, changed, strict=True):
+        held = [rows_of[table].get(key) for table, key in pairs]
+        # The handler has this list for itself: it may put rows into it and give it back.
+        given = [
+            row if row is None or table.settled is None else table.settled(row)
+            for (table, _), row in zip(pairs, held, strict=True)
+        ]
+        for (table, key), before, row in zip(pairs, held, call(given, event), strict=True):
+            if row is before:
+                continue
             if row is not None and table.key_of(row) != key:
                 _refuse(table, "got a row whose key is not the one the event touches")
             rows_of[table][key] = row

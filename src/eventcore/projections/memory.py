@@ -8,9 +8,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
-from eventcore.errors import CheckpointMovedError, SchemaMismatchError, StoreClosedError
+from eventcore.errors import CheckpointMovedError, StoreClosedError
+from eventcore.projections.anchors import Anchor
+from eventcore.projections.ownership import check_own, check_shape, names_of, rebuilding
 from eventcore.projections.projection import Projection
-from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table
+from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table, check_limit
 from eventcore.projections.transactions import Checkpoint, TableChanges
 from eventcore.stores.following import CommitSignal
 
@@ -42,8 +44,7 @@ class _Kept:
     """The stored rows of one table, by key, and the keys of each group."""
 
     def __init__(self, table: AnyTable) -> None:
-        self.columns = table.columns
-        names = [column.name for column in table.columns]
+        self.names = names = names_of(table)
         self._key = [names.index(name) for name in table.key]
         self._group = [names.index(name) for name in table.group]
         self.rows: dict[StoredRow, StoredRow] = {}
@@ -83,6 +84,7 @@ class MemoryViews:
         self._lock = threading.RLock()
         self._tables: dict[str, _Kept] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
+        self._made: dict[str, set[str]] = {}
         self._signal = _Signal()
         self._closed = False
 
@@ -101,18 +103,30 @@ class MemoryViews:
         with self._lock:
             self._check_open()
             for table in projection.tables:
-                kept = self._tables.setdefault(table.name, _Kept(table))
-                if kept.columns != table.columns:
-                    raise SchemaMismatchError(
-                        table=table.name,
+                if self._has_own(projection, table):
+                    check_shape(
+                        table,
                         database=_NAME,
-                        found=f"the columns {', '.join(column.name for column in kept.columns)}",
-                        expected=", ".join(column.name for column in table.columns),
-                        action=f"Rebuild the projection {projection.name}",
+                        found=self._tables[table.name].names,
+                        action=rebuilding(projection),
                     )
+            for table in projection.tables:
+                self._tables.setdefault(table.name, _Kept(table))
+            self._made.setdefault(projection.name, set()).update(
+                table.name for table in projection.tables
+            )
             return self._checkpoints.setdefault(
                 projection.name, Checkpoint(0, projection.version, revision=1)
             )
+
+    def _has_own(self, projection: Projection, table: AnyTable) -> bool:
+        """Whether the table is there; refuses one that another projection keeps."""
+        kept = self._tables.get(table.name)
+        if kept is None:
+            return False
+        made = kept.names if table.name in self._made.get(projection.name, ()) else None
+        check_own(projection, table, database=_NAME, found=kept.names, made=made)
+        return True
 
     def checkpoint(self, projection: str) -> Checkpoint | None:
         """See :meth:`eventcore.projections.views.Views.checkpoint`."""
@@ -158,6 +172,7 @@ class MemoryViews:
         self, table: Table[RowT], where: Mapping[str, Any] | None = None, limit: int | None = None
     ) -> Iterator[RowT]:
         """See :meth:`eventcore.projections.views.Views.query`."""
+        check_limit(limit)
         conditions = table.encode_where(where or {})
         places = [column.name for column in table.columns]
         with self._lock:
@@ -184,7 +199,11 @@ class MemoryViews:
             self._check_open()
             before = self._checkpoints.get(projection.name)
             for table in projection.tables:
-                self._tables[table.name] = _Kept(table)
+                self._has_own(projection, table)
+            for name in self._made.get(projection.name, ()):
+                del self._tables[name]
+            self._tables.update((table.name, _Kept(table)) for table in projection.tables)
+            self._made[projection.name] = {table.name for table in projection.tables}
             checkpoint = Checkpoint(0, projection.version, before.revision + 1 if before else 1)
             self._checkpoints[projection.name] = checkpoint
         self._signal.notify()
@@ -196,9 +215,10 @@ class MemoryViews:
         with self._lock:
             self._check_open()
             for table in projection.tables:
-                limit, kept = table.expiry(now), self._tables.get(table.name)
-                if limit is None or kept is None:
+                limit = table.expiry(now)
+                if limit is None or not self._has_own(projection, table):
                     continue
+                kept = self._tables[table.name]
                 place = [column.name for column in table.columns].index(table.ttl_column or "")
                 old = [
                     key
@@ -263,12 +283,14 @@ class MemoryTransaction:
         encoded = table.encode_keys(keys, table.key_columns)
         return table.decode([rows[key] for key in encoded if key in rows])
 
-    def advance(self, projection: str, before: Checkpoint, position: int) -> None:
+    def advance(
+        self, projection: str, before: Checkpoint, position: int, *, anchor: Anchor | None = None
+    ) -> None:
         """See :meth:`eventcore.projections.transactions.Transaction.advance`."""
         found = self._checkpoints.get(projection)
         if found != before:
             raise CheckpointMovedError(projection=projection, expected=before, found=found)
-        self._checkpoints[projection] = before._replace(position=position)
+        self._checkpoints[projection] = before._replace(position=position, anchor=anchor)
 
     def undo(self) -> None:
         """Put everything back."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
-from eventcore.projections.tables import Key, Table
+from eventcore.projections.tables import Key, StoredRow, Table
 from eventcore.projections.transactions import TableChanges
 from eventcore.projections.views import Views
 
@@ -89,30 +89,40 @@ class Remembered:
             StoreError: A row does not fit its table.
         """
         upserts, deletes = self._group_changes() if self.grouped else self._row_changes()
-        upserts += self.appended
         if not upserts and not deletes:
             return None
         table = self.table
-        return TableChanges(
-            table, table.encode(upserts), table.encode_keys(deletes, table.key_columns)
-        )
+        return TableChanges(table, upserts, table.encode_keys(deletes, table.key_columns))
 
-    def _row_changes(self) -> tuple[list[Any], list[Key]]:
+    def _row_changes(self) -> tuple[list[StoredRow], list[Key]]:
         rows = self.rows
         changed = [key for key, before in self._before.items() if rows.get(key) is not before]
         upserts = [row for key in changed if (row := rows[key]) is not None]
-        return upserts, [key for key in changed if rows[key] is None]
+        upserts += self.appended
+        return self.table.encode(upserts), [key for key in changed if rows[key] is None]
 
-    def _group_changes(self) -> tuple[list[Any], list[Key]]:
+    def _group_changes(self) -> tuple[list[StoredRow], list[Key]]:
         key_of = self.table.key_of
-        upserts: list[Any] = []
+        added: list[Any] = []
+        before_and_after: list[tuple[Any, Any]] = []
         deletes: list[Key] = []
         for group, before in self._before.items():
             old = {key_of(row): row for row in before or ()}
-            new = {key_of(row): row for row in self.rows.get(group) or ()}
-            upserts += [row for key, row in new.items() if old.get(key) != row]
-            deletes += [key for key in old if key not in new]
-        return upserts, deletes
+            for row in self.rows.get(group) or ():
+                present = old.pop(key_of(row), None)
+                if present is None:
+                    added.append(row)
+                elif present is not row:
+                    before_and_after.append((present, row))
+            deletes += old
+        return self.table.encode(added) + self._rewritten(before_and_after), deletes
+
+    def _rewritten(self, before_and_after: list[tuple[Any, Any]]) -> list[StoredRow]:
+        """Those that are stored differently: for Python 1, 1.0 and True in JSON would be equal."""
+        if not before_and_after:
+            return []
+        before, after = map(self.table.encode, zip(*before_and_after, strict=True))
+        return [new for old, new in zip(before, after, strict=True) if old != new]
 
     def committed(self) -> None:
         """What was folded is kept now. Stay within bounds, dropping what has been here longest."""

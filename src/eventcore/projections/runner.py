@@ -12,8 +12,10 @@ from typing import Final, NamedTuple
 from eventcore.errors import ConfigurationError, WaitTimeoutError
 from eventcore.events.garbage import collector_paused
 from eventcore.events.registry import EventRegistry, default_registry
+from eventcore.projections.anchors import check_log, other_log
 from eventcore.projections.engine import Applied, Engine, check_names
 from eventcore.projections.projection import Projection
+from eventcore.projections.transactions import Checkpoint
 from eventcore.projections.views import Views
 from eventcore.stores.log import Log, LogFilter, Page, Subscription
 
@@ -60,6 +62,8 @@ class ProjectionStatus(NamedTuple):
         lag_seconds: Age of the oldest event not yet applied; 0.0 at the head; None if no time was
         given.
         rows: Rows of its tables, together.
+        problem: Why its rows cannot have been made from this log; None if they may have been. The
+            lag is then all of the log.
     """
 
     projection: str
@@ -68,6 +72,7 @@ class ProjectionStatus(NamedTuple):
     lag_events: int
     lag_seconds: float | None
     rows: int
+    problem: str | None = None
 
 
 class ProjectionRunner:
@@ -112,14 +117,16 @@ class ProjectionRunner:
                 failed one has everything before the event at fault.
             SchemaMismatchError: A table exists with other columns.
             ConfigurationError: Rows were made by another version of a projection: rebuild it.
+            ViewsOfAnotherLogError: Rows were made from another log, or a later state of this one.
             StoreError: The log or the views failed; run it again.
         """
         return self._catch_up(self._engine())
 
     def _engine(self, projections: Sequence[Projection] | None = None) -> Engine:
-        return Engine(self.views, projections or self.projections, self._registry)
+        return Engine(self.views, projections or self.projections, self._registry, log=self.log)
 
     def _catch_up(self, engine: Engine) -> Progress:
+        engine.check_log()
         head = self.log.head()
         if head - engine.position <= PAGE_EVENTS_MAX:
             return self._run(engine, head)
@@ -133,7 +140,9 @@ class ProjectionRunner:
                 before = engine.position
                 applied, size = self._read_and_apply(engine, size)
             events += applied.events
-            if engine.position == before and not applied.moved:
+            if applied.moved:
+                engine.check_log()
+            elif engine.position == before:
                 break
         if engine.failures:
             raise engine.failures[0]
@@ -159,6 +168,7 @@ class ProjectionRunner:
 
         Raises:
             ProjectionFailedError: See :meth:`run_to_head`.
+            ViewsOfAnotherLogError: Likewise.
             StoreError: The log or the views failed; follow again.
         """
         stop = stop or self._stop
@@ -233,6 +243,7 @@ class ProjectionRunner:
 
         Raises:
             ConfigurationError: There is no projection of that name.
+            SchemaMismatchError: A table of that name is not the projection's. It is left alone.
             ProjectionFailedError: See :meth:`run_to_head`.
         """
         projection = self._named(name)
@@ -249,15 +260,23 @@ class ProjectionRunner:
         Args:
             now: The time, to tell the lag in seconds.
         """
+        checkpoints = [self.views.checkpoint(projection.name) for projection in self.projections]
+        # Later than the checkpoints, which never are beyond it then.
         head = self.log.head()
-        return [self._status(projection, head, now) for projection in self.projections]
+        return [
+            self._status(projection, checkpoint or _NOWHERE, head, now=now)
+            for projection, checkpoint in zip(self.projections, checkpoints, strict=True)
+        ]
 
-    def _status(self, projection: Projection, head: int, now: datetime | None) -> ProjectionStatus:
-        checkpoint = self.views.checkpoint(projection.name)
-        position = checkpoint.position if checkpoint else 0
+    def _status(
+        self, projection: Projection, checkpoint: Checkpoint, head: int, *, now: datetime | None
+    ) -> ProjectionStatus:
+        position = checkpoint.position
+        problem = other_log(self.log, position, checkpoint.anchor)
+        applied = 0 if problem else position
         lag_seconds: float | None = 0.0
-        if position < head:
-            oldest = self.log.read_page(position, 1, LogFilter()).events
+        if applied < head:
+            oldest = self.log.read_page(applied, 1, LogFilter()).events
             lag_seconds = None
             if now is not None and oldest:
                 lag_seconds = max(0.0, (now - oldest[0].timestamp).total_seconds())
@@ -265,9 +284,10 @@ class ProjectionRunner:
             projection=projection.name,
             position=position,
             head=head,
-            lag_events=max(0, head - position),
+            lag_events=max(0, head - applied),
             lag_seconds=lag_seconds,
             rows=sum(self.views.count(table) for table in projection.tables),
+            problem=problem,
         )
 
     def wait_for(
@@ -289,6 +309,7 @@ class ProjectionRunner:
         Raises:
             WaitTimeoutError: They did not get there in time.
             ProjectionFailedError: The runner in this process has stopped because of it.
+            ViewsOfAnotherLogError: They were made from another log: what they show is not yours.
             ConfigurationError: There is no projection of that name.
         """
         waited_for = [self._named(name).name for name in names] if names else None
@@ -306,11 +327,13 @@ class ProjectionRunner:
             token = signal.token()
             checkpoint = self.views.checkpoint(name)
             if checkpoint is not None and checkpoint.position >= position:
+                self._check_log(name, checkpoint)
                 return
             if self._failure is not None:
                 raise self._failure
             remaining_seconds = deadline - time.monotonic()
             if remaining_seconds <= 0:
+                self._check_log(name, checkpoint or _NOWHERE)
                 raise WaitTimeoutError(
                     projection=name,
                     current=checkpoint.position if checkpoint else 0,
@@ -319,12 +342,24 @@ class ProjectionRunner:
                 )
             signal.wait(token, min(remaining_seconds, STOP_CHECK_SECONDS))
 
+    def _check_log(self, name: str, checkpoint: Checkpoint) -> None:
+        check_log(
+            self.log,
+            projection=name,
+            database=self.views.name,
+            position=checkpoint.position,
+            anchor=checkpoint.anchor,
+        )
+
     def _named(self, name: str) -> Projection:
         for projection in self.projections:
             if projection.name == name:
                 return projection
         known = ", ".join(projection.name for projection in self.projections)
         raise ConfigurationError(message=f"There is no projection {name!r}, only {known}")
+
+
+_NOWHERE: Final = Checkpoint(position=0, version=1, revision=1)
 
 
 def _next_size(size: int, page: Page) -> int:

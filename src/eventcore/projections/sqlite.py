@@ -11,13 +11,20 @@ from typing import Any, Final
 
 import orjson
 
-from eventcore.errors import CheckpointMovedError, SchemaMismatchError, StoreError
+from eventcore.errors import (
+    CheckpointMovedError,
+    ConfigurationError,
+    SchemaMismatchError,
+    StoreError,
+)
+from eventcore.projections.anchors import Anchor
+from eventcore.projections.ownership import check_own, check_shape, names_of, rebuilding
 from eventcore.projections.projection import Projection
-from eventcore.projections.sqlite_statements import TableStatements, quote
-from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table
+from eventcore.projections.sqlite_statements import TableStatements, drop_table, table_info
+from eventcore.projections.tables import AnyTable, Key, RowT, Table, check_limit
 from eventcore.projections.transactions import Checkpoint, TableChanges
 from eventcore.stores.following import CommitSignal
-from eventcore.stores.sqlite.connections import SQLiteConnections
+from eventcore.stores.sqlite.connections import SQLiteConnections, Synchronous
 from eventcore.stores.sqlite.wakeup import CommitWatch
 from eventcore.stores.statements import load_statements
 
@@ -26,6 +33,13 @@ _SQL = load_statements("eventcore.projections", "sql/checkpoints.sql")
 QUERY_ROWS_AT_ONCE: Final = 500
 """Rows fetched at a time while a query is iterated: bounds memory, not what can be read."""
 
+
+_CHECKPOINTS: Final = "eventcore_checkpoints"
+_CHECKPOINT_COLUMNS_BEFORE: Final = ["projection", "position", "version", "revision"]
+_CHECKPOINT_COLUMNS: Final = [
+    *_CHECKPOINT_COLUMNS_BEFORE,
+    *("anchor_position", "anchor_event", "tables"),
+]
 
 WAL_PAGES: Final = 1_000
 """SQLite moves the write-ahead log into the file when it has so many pages: its own default."""
@@ -41,29 +55,61 @@ class SQLiteViews:
         file: The file; or the connections of a log in the same file, which then stay the log's to
         close.
 
+        create: Create the file and the tables if they are absent; else both are refused.
+        synchronous: Of a file of its own: see
+            :class:`eventcore.stores.sqlite.connections.SQLiteConnections`. With ``NORMAL``, what
+            the loss of power takes, the log gives again.
+
     Raises:
         ConfigurationError: The file is no SQLite database, or SQLite is too old.
-        StoreUnavailableError: The folder is missing or may not be written.
+        SchemaMismatchError: It holds no read models, or a table of checkpoints of another form.
+        StoreUnavailableError: The file or its folder is missing or may not be written.
     """
 
-    def __init__(self, file: SQLiteConnections | Path | str) -> None:
+    def __init__(
+        self,
+        file: SQLiteConnections | Path | str,
+        *,
+        create: bool = True,
+        synchronous: Synchronous = "NORMAL",
+    ) -> None:
         self._shared = isinstance(file, SQLiteConnections)
+        self._create_allowed = create
         if isinstance(file, SQLiteConnections):
             self.connections = file
         else:
-            # NORMAL: what power loss takes, the log gives again; a commit is never half there.
-            self.connections = SQLiteConnections(Path(file), synchronous="NORMAL")
+            self.connections = SQLiteConnections(Path(file), synchronous=synchronous, create=create)
         self._statements: dict[str, tuple[AnyTable, TableStatements]] = {}
         try:
-            with self.connections.reading() as connection:
-                present = _has_table(connection, "eventcore_checkpoints")
-            if not present:
-                with self.connections.writing() as connection:
-                    connection.execute(_SQL["create_checkpoints"])
+            self._prepare()
             self._watch = CommitWatch(str(self.connections.path))
         except BaseException:
             self.close()
             raise
+
+    def _prepare(self) -> None:
+        with self.connections.reading() as connection:
+            found = _columns(connection, _CHECKPOINTS)
+        if found == _CHECKPOINT_COLUMNS:
+            return
+        if self._create_allowed:
+            with self.connections.writing() as connection:
+                # Once more: another process may have been faster.
+                found = _columns(connection, _CHECKPOINTS)
+                steps = ["create_checkpoints"]
+                if found == _CHECKPOINT_COLUMNS_BEFORE:
+                    steps = ["set_aside", "create_checkpoints", "take_over", "drop_before"]
+                for step in steps:
+                    connection.execute(_SQL[step])
+                found = _columns(connection, _CHECKPOINTS)
+        if found != _CHECKPOINT_COLUMNS:
+            raise SchemaMismatchError(
+                table=_CHECKPOINTS,
+                database=self.name,
+                found=f"the columns {', '.join(found)}" if found else "not been created",
+                expected=", ".join(_CHECKPOINT_COLUMNS),
+                action="Name another file, or open it without create=no",
+            )
 
     @property
     def name(self) -> str:
@@ -85,29 +131,50 @@ class SQLiteViews:
     def ensure(self, projection: Projection) -> Checkpoint:
         """See :meth:`eventcore.projections.views.Views.ensure`."""
         with self.connections.reading() as connection:
-            absent = [table for table in projection.tables if not self._matches(connection, table)]
+            absent = self._absent_tables(connection, projection)
             checkpoint = _checkpoint(connection, projection.name)
         if absent or checkpoint is None:
+            self._check_may_create(projection)
             with self.connections.writing() as connection:
-                self._create(connection, absent)
-                connection.execute(_SQL["insert_checkpoint"], (projection.name, projection.version))
+                # Once more: another process may have made them meanwhile.
+                self._create(connection, self._absent_tables(connection, projection))
+                made = {**_made(connection, projection), **_declared(projection)}
+                connection.execute(
+                    _SQL["insert_checkpoint"], (projection.name, projection.version, _json(made))
+                )
                 checkpoint = _checkpoint(connection, projection.name)
         assert checkpoint is not None
         return checkpoint
 
-    def _matches(self, connection: sqlite3.Connection, table: AnyTable) -> bool:
-        """Whether the table is there; refuses one that has other columns."""
-        found = [row[1] for row in connection.execute(f"PRAGMA table_info({quote(table.name)})")]
-        expected = [column.name for column in table.columns]
-        if found and found != expected:
-            raise SchemaMismatchError(
-                table=table.name,
-                database=self.name,
-                found=f"the columns {', '.join(found)}",
-                expected=", ".join(expected),
-                action="Rebuild the projection that keeps it, or name another file",
-            )
+    def _absent_tables(
+        self, connection: sqlite3.Connection, projection: Projection
+    ) -> list[AnyTable]:
+        """Those that are to be made; refuses any that is not the projection's, or has changed."""
+        absent = []
+        for table in projection.tables:
+            if self._has_own(connection, projection, table):
+                found = _columns(connection, table.name)
+                check_shape(table, database=self.name, found=found, action=rebuilding(projection))
+            else:
+                absent.append(table)
+        return absent
+
+    def _has_own(
+        self, connection: sqlite3.Connection, projection: Projection, table: AnyTable
+    ) -> bool:
+        """Whether the table is there; refuses one that was not made for the projection."""
+        found = _columns(connection, table.name)
+        if found:
+            made = _made(connection, projection).get(table.name)
+            check_own(projection, table, database=self.name, found=found, made=made)
         return bool(found)
+
+    def _check_may_create(self, projection: Projection) -> None:
+        if not self._create_allowed:
+            raise ConfigurationError(
+                message=f"Projection {projection.name} is not kept in {self.name}, and create=no "
+                "forbids to begin it there"
+            )
 
     def _create(self, connection: sqlite3.Connection, tables: Sequence[AnyTable]) -> None:
         for table in tables:
@@ -121,14 +188,14 @@ class SQLiteViews:
 
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
         """See :meth:`eventcore.projections.views.Views.load_rows`."""
-        wanted = _json_keys(table.encode_keys(keys, table.key_columns))
+        wanted = _json(table.encode_keys(keys, table.key_columns))
         with self.connections.reading() as connection:
             rows = connection.execute(self.statements(table).select_keys, (wanted,)).fetchall()
         return table.decode(rows)
 
     def load_groups(self, table: Table[RowT], groups: Sequence[Key]) -> list[RowT]:
         """See :meth:`eventcore.projections.views.Views.load_groups`."""
-        wanted = _json_keys(table.encode_keys(groups, table.group_columns))
+        wanted = _json(table.encode_keys(groups, table.group_columns))
         with self.connections.reading() as connection:
             rows = connection.execute(self.statements(table).select_groups, (wanted,)).fetchall()
         return table.decode(rows)
@@ -165,6 +232,7 @@ class SQLiteViews:
         self, table: Table[RowT], where: Mapping[str, Any] | None = None, limit: int | None = None
     ) -> Iterator[RowT]:
         """See :meth:`eventcore.projections.views.Views.query`."""
+        check_limit(limit)
         conditions = table.encode_where(where or {})
         equal = {name: value for name, value in conditions.items() if value is not None}
         sql = self.statements(table).query(
@@ -174,8 +242,12 @@ class SQLiteViews:
 
     def _rows(self, table: Table[RowT], sql: str, parameters: tuple[Any, ...]) -> Iterator[RowT]:
         with self.connections.reading() as connection:
-            if not _has_table(connection, table.name):
+            found = _columns(connection, table.name)
+            if not found:
                 return
+            # SQLite would read the name of a column that is not there as a text.
+            action = "Name another file; or, if a projection made that table, rebuild it"
+            check_shape(table, database=self.name, found=found, action=action)
             cursor = connection.execute(sql, parameters)
             try:
                 while rows := cursor.fetchmany(QUERY_ROWS_AT_ONCE):
@@ -194,10 +266,19 @@ class SQLiteViews:
     def reset(self, projection: Projection) -> Checkpoint:
         """See :meth:`eventcore.projections.views.Views.reset`."""
         with self._writing() as connection:
+            if _checkpoint(connection, projection.name) is None:
+                self._check_may_create(projection)
             for table in projection.tables:
-                connection.execute(self.statements(table).drop)
+                self._has_own(connection, projection, table)
+            # Also those that an earlier version of it made and this one has no more.
+            for name, columns in _made(connection, projection).items():
+                if _columns(connection, name) == columns:
+                    connection.execute(drop_table(name))
             self._create(connection, projection.tables)
-            connection.execute(_SQL["reset_checkpoint"], (projection.name, projection.version))
+            made = _json(_declared(projection))
+            connection.execute(
+                _SQL["reset_checkpoint"], (projection.name, projection.version, made)
+            )
             checkpoint = _checkpoint(connection, projection.name)
         assert checkpoint is not None
         return checkpoint
@@ -208,7 +289,7 @@ class SQLiteViews:
         with self._writing() as connection:
             for table in projection.tables:
                 limit = table.expiry(now)
-                if limit is not None and _has_table(connection, table.name):
+                if limit is not None and self._has_own(connection, projection, table):
                     expired += connection.execute(
                         self.statements(table).expire(), (limit,)
                     ).rowcount
@@ -253,14 +334,17 @@ class SQLiteTransaction:
 
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
         """See :meth:`eventcore.projections.transactions.Transaction.load_rows`."""
-        wanted = _json_keys(table.encode_keys(keys, table.key_columns))
+        wanted = _json(table.encode_keys(keys, table.key_columns))
         sql = self._views.statements(table).select_keys
         return table.decode(self._connection.execute(sql, (wanted,)).fetchall())
 
-    def advance(self, projection: str, before: Checkpoint, position: int) -> None:
+    def advance(
+        self, projection: str, before: Checkpoint, position: int, *, anchor: Anchor | None = None
+    ) -> None:
         """See :meth:`eventcore.projections.transactions.Transaction.advance`."""
         moved = self._connection.execute(
-            _SQL["advance_checkpoint"], (position, projection, *before)
+            _SQL["advance_checkpoint"],
+            (position, *(anchor or (None, None)), projection, *before[:3]),
         ).rowcount
         if moved != 1:
             found = _checkpoint(self._connection, projection)
@@ -269,12 +353,35 @@ class SQLiteTransaction:
 
 def _checkpoint(connection: sqlite3.Connection, projection: str) -> Checkpoint | None:
     row = connection.execute(_SQL["select_checkpoint"], (projection,)).fetchone()
-    return Checkpoint(*row) if row else None
+    if row is None:
+        return None
+    position, version, revision, anchor_position, anchor_event = row
+    anchor = None if anchor_event is None else Anchor(anchor_position, anchor_event)
+    return Checkpoint(position, version, revision, anchor)
+
+
+def _made(connection: sqlite3.Connection, projection: Projection) -> dict[str, list[str]]:
+    """The tables that were made for a projection, with their columns; none if it is not kept."""
+    row = connection.execute(_SQL["select_tables"], (projection.name,)).fetchone()
+    if row is None:
+        return {}
+    if row[0] is None:
+        return _declared(projection)  # begun when that was not noted yet
+    made: dict[str, list[str]] = orjson.loads(row[0])
+    return made
+
+
+def _declared(projection: Projection) -> dict[str, list[str]]:
+    return {table.name: names_of(table) for table in projection.tables}
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(table_info(table))]
 
 
 def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     return bool(connection.execute(_SQL["select_table"], (name,)).fetchone()[0])
 
 
-def _json_keys(keys: Sequence[StoredRow]) -> str:
-    return orjson.dumps(keys).decode()
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()

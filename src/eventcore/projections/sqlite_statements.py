@@ -18,6 +18,16 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def drop_table(name: str) -> str:
+    """Drops a table and its indexes."""
+    return f"DROP TABLE IF EXISTS {quote(name)}"
+
+
+def table_info(name: str) -> str:
+    """One row a column, its name second; none if there is no such table."""
+    return f"PRAGMA table_info({quote(name)})"
+
+
 def _quote_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
@@ -44,7 +54,6 @@ class TableStatements:
 
     Attributes:
         create: Statements that create the table and its indexes.
-        drop: Drops both.
         upsert: Inserts a row or replaces the one with its key; one parameter a column.
         delete: Deletes by key; one parameter a key column.
         select: All rows, to which conditions, order and limit may be added.
@@ -63,7 +72,6 @@ class TableStatements:
             f"STRICT{_layout(table)}",
             *(_index(table, index) for index in _indexes(table)),
         ]
-        self.drop = f"DROP TABLE IF EXISTS {name}"
         rest = [quote(column) for column in columns if column not in table.key]
         assign = ", ".join(f"{column} = excluded.{column}" for column in rest)
         self.upsert = (

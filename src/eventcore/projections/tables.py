@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from eventcore.errors import ConfigurationError, RegistrationError, StoreError
 from eventcore.events.times import to_text
-from eventcore.projections.columns import Column, Kind, StoredValue, column_of
+from eventcore.projections.columns import INTEGER_MAX, Column, Kind, StoredValue, column_of
 
 RowT = TypeVar("RowT", bound="tuple[Any, ...]")
 
@@ -77,6 +77,12 @@ class Table(Generic[RowT]):
             ``{"dimensions": "metric_type#dimensions"}``; a name with a leading underscore is
             internal.
 
+    Attributes:
+        settled: Gives a row as it would come back from the database, without sending it there:
+            amounts, times and JSON in their stored form, JSON as a copy of its own. So what a
+            handler gets never depends on whether a row was kept in memory meanwhile. None if every
+            row comes back as it is.
+
     Raises:
         RegistrationError: The declaration cannot work; the message says which part.
     """
@@ -113,6 +119,7 @@ class Table(Generic[RowT]):
         self.group_of: Callable[[RowT], Key] = self._getter(self.group) if group else self.key_of
         self._make: Callable[[Iterable[Any]], RowT] = row._make  # type: ignore[attr-defined]  # NamedTuple
         self._plain = not any(column.decoder for column in self.columns)
+        self.settled: Callable[[RowT], RowT] | None = self._settling()
 
     def _check(self, unknown_fields: Mapping[str, str]) -> None:
         problem = next(self._problems(unknown_fields), None)
@@ -152,6 +159,20 @@ class Table(Generic[RowT]):
     def _getter(self, names: Sequence[str]) -> Callable[[RowT], Key]:
         order = [column.name for column in self.columns]
         return itemgetter(*[order.index(name) for name in names])
+
+    def _settling(self) -> Callable[[RowT], RowT] | None:
+        columns = [(place, column.settle) for place, column in enumerate(self.columns)]
+        settles = [(place, settle) for place, settle in columns if settle is not None]
+
+        def settled(row: RowT) -> RowT:
+            found = row
+            for place, settle in settles:
+                before = row[place]
+                if before is not None and (after := settle(before)) is not before:
+                    found = self._make((*found[:place], after, *found[place + 1 :]))
+            return found
+
+        return settled if settles else None
 
     def column(self, name: str) -> Column:
         """The column stored under this name.
@@ -239,9 +260,13 @@ class Table(Generic[RowT]):
         for name, value in where.items():
             column = self.column(name)
             try:
-                typed = isinstance(value, str) and column.kind is not Kind.TEXT
-                encoded[name] = column.from_words(value) if typed else _condition(column, value)
-            except (ValueError, KeyError, ArithmeticError) as error:
+                if value is None:
+                    encoded[name] = None
+                elif isinstance(value, str):
+                    encoded[name] = column.from_words(value)
+                else:
+                    encoded[name] = column.encode([value])[0]
+            except (ValueError, TypeError, KeyError, ArithmeticError) as error:
                 raise ConfigurationError(
                     message=f"Column {name} of {self.name} holds {column.kind.value}; "
                     "the given value is none"
@@ -270,16 +295,18 @@ class Table(Generic[RowT]):
         return f"<Table {self.name}>"
 
 
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that no query can have.
+
+    Raises:
+        ConfigurationError: It is below 1, or beyond what a database counts.
+    """
+    if limit is not None and not 1 <= limit <= INTEGER_MAX:
+        raise ConfigurationError(message=f"The limit of a query is at least 1, not {limit}")
+
+
 AnyTable = Table[Any]
 """A table whose kind of row does not matter."""
-
-
-def _condition(column: Column, value: Any) -> StoredValue:
-    if value is None:
-        return None
-    if column.choices is not None and isinstance(value, str):
-        return value  # a word that no row can hold finds nothing
-    return column.encode([value])[0]
 
 
 def _printable(column: Column, value: StoredValue) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from eventcore.projections.anchors import Anchor
 from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table
 
 
@@ -16,11 +17,13 @@ class Checkpoint(NamedTuple):
         version: The projection's version that made the rows.
         revision: Grows when rows change other than by events (rebuilt, expired): what a runner
             remembers of them is then out of date.
+        anchor: The event it stands on, which tells this log from others; None if not known.
     """
 
     position: int
     version: int
     revision: int
+    anchor: Anchor | None = None
 
 
 class TableChanges(NamedTuple):
@@ -54,8 +57,16 @@ class Transaction(Protocol):
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
         """Those of the rows that are there, as this transaction sees them."""
 
-    def advance(self, projection: str, before: Checkpoint, position: int) -> None:
+    def advance(
+        self, projection: str, before: Checkpoint, position: int, *, anchor: Anchor | None = None
+    ) -> None:
         """Move a checkpoint on, if it still is what the caller built on.
+
+        Args:
+            projection: Whose.
+            before: Where it is to be still.
+            position: Where it goes.
+            anchor: The last event at or below that, if known.
 
         Raises:
             CheckpointMovedError: It is not; let the transaction roll back, read again, go on.

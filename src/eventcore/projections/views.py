@@ -32,7 +32,9 @@ class Views(Protocol):
         """Create the projection's tables and checkpoint if they are absent; gives the checkpoint.
 
         Raises:
-            SchemaMismatchError: A table exists with other columns. Nothing is changed.
+            SchemaMismatchError: A table exists with other columns, or was not made for this
+                projection. Nothing is changed.
+            ConfigurationError: Something is absent, and these views are to create nothing.
         """
 
     def checkpoint(self, projection: str) -> Checkpoint | None:
@@ -58,17 +60,25 @@ class Views(Protocol):
         Args:
             table: What to read.
             where: Stored column names to values; text is read as a person would type it.
-            limit: At most so many.
+            limit: At most so many, at least 1.
 
         Raises:
-            ConfigurationError: No such column, or a value it cannot hold.
+            ConfigurationError: No such column, a value it cannot hold, or a limit below 1.
+            SchemaMismatchError: The table there has other columns; raised with the first row.
         """
 
     def count(self, table: AnyTable) -> int:
         """How many rows a table has; 0 if it is absent."""
 
     def reset(self, projection: Projection) -> Checkpoint:
-        """Drop the projection's tables, create them empty, and set its checkpoint to the start."""
+        """Drop the projection's tables, create them empty, and set its checkpoint to the start.
+
+        Only tables that were made for this projection are dropped.
+
+        Raises:
+            SchemaMismatchError: A table of the name is somebody else's. Nothing is changed.
+            ConfigurationError: It was never kept here, and these views are to create nothing.
+        """
 
     def expire(self, projection: Projection, now: datetime) -> int:
         """Delete rows older than their table's TTL; gives how many.

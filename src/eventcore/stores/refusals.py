@@ -7,7 +7,7 @@ meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from eventcore.stores.log import StreamAppend
@@ -51,9 +51,13 @@ class RefusalStore(Protocol):
                 moved since would have to be judged anew.
 
         Raises:
-            ConcurrencyConflictError: A stream moved. Nothing was written.
+            ConcurrencyConflictError: A stream moved, if only by these very events: unlike an append
+                alone, this is never taken for a repeat. Nothing was written.
             StoreError: See :meth:`eventcore.stores.log.Log.append`.
         """
 
     def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
         """Keep these; a newer refusal of the same id and content replaces the older."""
+
+    def all_refusals(self) -> Iterator[Refusal]:
+        """Every refusal that is remembered, by id and digest: what a copy of the log needs, too."""

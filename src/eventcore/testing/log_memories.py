@@ -4,10 +4,14 @@
 from __future__ import annotations
 
 from eventcore.errors import ConcurrencyConflictError, EventIdReusedError
+from eventcore.events.limits import READ_PAGE_EVENTS
 from eventcore.stores.log import StreamAppend
 from eventcore.stores.refusals import Refusal, RefusalStore
 from eventcore.stores.snapshots import Snapshot, SnapshotStore
 from eventcore.testing.log_cases import LogCases, expect_error, skip
+
+REFUSALS = READ_PAGE_EVENTS // 2 + 1
+"""Event ids with two refusals each: more than one page of them."""
 
 
 class MemoryCases(LogCases):
@@ -107,6 +111,19 @@ class MemoryCases(LogCases):
             store.append_judged([StreamAppend("order-2", 0, [event])], [refusal], {})
 
         assert dict(store.find_refusals(["id-1"])) == {}
+
+    def test_all_refusals_are_found_by_id_and_digest_however_many_they_are(self) -> None:
+        store = self._refusals()
+        refusals = [
+            Refusal(f"id-{number:04}", digest, "not-found", "no such order")
+            for number in range(REFUSALS)
+            for digest in ("a", "b")
+        ]
+        assert list(store.all_refusals()) == []
+
+        store.remember_refusals(refusals[::-1])
+
+        assert list(store.all_refusals()) == refusals
 
     def _snapshots(self) -> SnapshotStore:
         log = self.log

@@ -18,7 +18,7 @@ from eventcore.aggregates import (
     guards,
 )
 from eventcore.errors import RegistrationError, RuleViolationError
-from eventcore.events import DomainEvent, EventRegistry, Id
+from eventcore.events import DomainEvent, EventRegistry, Id, PayloadModel
 from eventcore.events.catalogue import OrderItem, UserRegistered
 
 registry = EventRegistry()
@@ -122,6 +122,29 @@ def test_a_copy_shares_nothing_that_can_change():
 
     assert (made.version, made.times_on, made.rooms) == (1, 0, {"hall": ["ceiling"]})
     assert len(made.pending) == 1
+
+
+class Shade(PayloadModel):
+    colour: str
+    sizes: dict[str, float]
+
+
+@dataclass(kw_only=True)
+class Shelf(Aggregate, category="shelf"):
+    shade: Shade | None = None
+    pairs: tuple[dict[str, int], ...] = ()
+
+
+def test_a_copy_shares_nothing_inside_frozen_values_either():
+    made = Shelf(id="s-1", shade=Shade(colour="red", sizes={"a": 1.0}), pairs=({"b": 1},))
+    twin = made.copy()
+    assert twin.shade is not None
+    assert made.shade is not None
+
+    twin.shade.sizes["a"] = 999.0
+    twin.pairs[0]["b"] = 999
+
+    assert (made.shade.sizes, made.pairs) == ({"a": 1.0}, ({"b": 1},))
 
 
 def test_the_state_survives_as_json_without_what_is_pending():

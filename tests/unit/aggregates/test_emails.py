@@ -90,3 +90,29 @@ def test_addresses_are_compared_without_case_and_however_they_are_composed():
     assert same_email("ADA@Example.Com") == same_email("ada@example.com")
     assert same_email("e\u0301@example.com") == same_email("\u00c9@example.com")
     assert same_email("ada@example.com") != same_email("ida@example.com")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["a@xn--bcher-kva.example", "A@XN--Bcher-KVA.example", "a@B\u00dcCHER.example"],
+)
+def test_a_domain_is_the_same_in_both_its_forms(other):
+    assert same_email(other) == same_email("a@b\u00fccher.example") == "a@xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("gro\u00df@example.com", "gross@example.com"),
+        ("a@fa\u00df.example", "a@fass.example"),
+        ("\ufb01n@example.com", "fin@example.com"),
+    ],
+)
+def test_addresses_that_only_look_alike_are_two(one, other):
+    assert same_email(one) != same_email(other)
+
+
+@pytest.mark.parametrize("text", ["a@xn--.example", "a@" + "\u00fc" * 900, "@", "xn--a", "\u00e9@"])
+def test_a_text_whose_domain_is_none_is_compared_as_it_is(text):
+    assert same_email(text) == text
+    assert same_email(text.upper()) == text

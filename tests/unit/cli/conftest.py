@@ -1,6 +1,7 @@
 """A folder of one's own, with a small store in it, and the command line in this process."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +79,10 @@ Call = Callable[..., Answer]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current directory, and no settings in the environment."""
-    for name in ("EVENTCORE_STORE", "EVENTCORE_VIEWS", "AWS_REGION"):
+    for name in ("EVENTCORE_STORE", "EVENTCORE_VIEWS", "EVENTCORE_IMPORT", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # importing a user's module adds to it
     return tmp_path
 
 

@@ -7,10 +7,9 @@ import pytest
 
 from eventcore.app import open_app
 from eventcore.cli.demo.comparing import TableDigest, compare, digest_tables
-from eventcore.cli.demo.failures import DemoFailedError
 from eventcore.cli.demo.proving import check_equal
-from eventcore.cli.readmodels import all_projections, all_tables
 from eventcore.commands import RegisterUser, StartSession
+from eventcore.errors import DemoFailedError
 from eventcore.projections.memory import MemoryViews
 from eventcore.projections.runner import ProjectionRunner
 
@@ -27,8 +26,8 @@ def differences(path: Path, *statements: str) -> list[str]:
                 connection.execute(statement)
         connection.close()
         fresh = MemoryViews()
-        ProjectionRunner(app.log, fresh, all_projections()).run_to_head()
-        tables = all_tables()
+        ProjectionRunner(app.log, fresh, app.projections).run_to_head()
+        tables = [table for one in app.projections for table in one.tables]
         comparisons = compare(digest_tables(fresh, tables), digest_tables(app.views, tables))
     if not statements:
         check_equal(comparisons)

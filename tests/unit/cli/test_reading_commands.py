@@ -82,6 +82,8 @@ def test_an_aggregate_is_shown_as_it_is_and_was(shop: Call, folder: Path):
     [then] = shop("state", "order", "o1", "--json", "--as-of", "2024-01-01T10:01:30+00:00").records
 
     assert (now["stream"], now["version"], now["status"]) == ("order-o1", 2, "paid")
+    assert now["total_amount"] == "3.00"
+    assert now["items"] == [{"number": 1, "product_id": "p", "quantity": 2, "price": "1.50"}]
     assert now["paid_amount"] == "3.00"
     assert (first["version"], first["status"]) == (1, "created")
     assert then == first
@@ -132,6 +134,33 @@ def test_a_table_for_people_stops_after_fifty_rows_and_says_so(call: Call, folde
     assert "the first 50; --limit N shows more" in shown.out
     assert len(call("events", "read", "--json").records) == 51
     assert call("events", "read", "--limit", "51").out.count("session.activity") == 50
+
+
+def test_integers_of_any_size_are_printed_as_they_are(call: Call):
+    large = [10**30, -(2**63) - 1]
+    with open_app("sqlite:///eventcore.db") as app:
+        app.execute(StartSession(session_id="s"))
+        app.execute(TrackActivity(session_id="s", action="a", details={"n": large}))
+
+    _, event = call("events", "read", "--json").records
+    [shown] = call("events", "show", event["eventId"], "--json").records
+
+    assert event["payload"]["details"] == {"n": large}
+    assert shown == event
+    assert json.loads(call("events", "show", event["eventId"]).out) == event
+
+
+def test_a_message_may_name_what_is_no_text():
+    assert json_text({"message": "no \udcff", "\udcff": 1}) == '{"message":"no ?","?":1}'
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_limit_may_be_larger_than_any_number_of_rows(shop: Call, form: list[str]):
+    shop("projections", "run", "--once")
+    limit = ("--limit", "9" * 23)
+
+    for command in (["events", "read"], ["query", "events"]):
+        assert shop(*command, *form, *limit).out == shop(*command, *form).out != ""
 
 
 def test_an_empty_table_says_so(call: Call):

@@ -13,6 +13,8 @@ import pytest
 from eventcore.projections.runner import ProjectionRunner
 from tests.unit.cli.conftest import ORDER, PAID, UNDERPAID, USER, Call, write_lines
 
+LATER_RIGHT = {"orderId": "o1", "amount": "1.50"}
+
 
 def without_seconds(record: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in record.items() if name != "seconds"}
@@ -48,26 +50,6 @@ def test_refusals_fail_an_import_only_if_it_is_strict(call: Call, folder: Path):
     assert call("ingest", "in.jsonl").code == 0
     assert call("ingest", "in.jsonl", "--strict").code == 1
     assert call("ingest", str(write_lines(folder / "good.jsonl", USER)), "--strict").code == 0
-
-
-def test_dead_letters_keep_line_reason_and_bytes(call: Call, folder: Path):
-    write_lines(folder / "in.jsonl", USER, "not json")
-
-    answer = call("ingest", "in.jsonl", "--dead-letters", "dead.jsonl")
-
-    [letter] = [json.loads(line) for line in (folder / "dead.jsonl").read_text().splitlines()]
-    assert (letter["line"], letter["reason"], letter["raw"]) == (2, "not-json", "not json")
-    assert answer.err == ""
-
-
-def test_the_input_is_never_taken_for_the_dead_letters(call: Call, folder: Path):
-    path = write_lines(folder / "in.jsonl", USER)
-    before = path.read_bytes()
-
-    answer = call("ingest", "in.jsonl", "--dead-letters", "./in.jsonl")
-
-    assert answer.code == 2
-    assert path.read_bytes() == before
 
 
 def test_standard_input_is_read_for_a_dash(call: Call, monkeypatch: pytest.MonkeyPatch):
@@ -118,6 +100,20 @@ def test_a_rebuild_makes_the_same_rows_from_the_log(shop: Call, folder: Path):
     assert (report["projection"], report["rows"]) == ("orders", {"orders": 1})
 
 
+def test_rows_past_their_time_go_when_asked_and_come_back_with_a_rebuild(shop: Call):
+    shop("projections", "run", "--once")
+    before = shop("query", "events", "--json").out
+
+    deleted = shop("projections", "expire", "--json").records[0]["deleted"]
+
+    # All events are of 2024: gone are their index and the users' (90 and 365 days), not the users.
+    assert deleted > 0
+    assert shop("query", "events", "--json").out == ""
+    assert len(shop("query", "users", "--json").records) == 1
+    shop("projections", "rebuild", "--all", "--json")
+    assert shop("query", "events", "--json").out == before
+
+
 def test_all_read_models_can_be_rebuilt(shop: Call):
     reports = shop("projections", "rebuild", "--all", "--json").records
 
@@ -149,9 +145,37 @@ def test_a_copy_has_the_same_ids_bytes_and_order_and_is_resumed(shop: Call, fold
     [second] = shop("copy", "sqlite:///eventcore.db", "sqlite:///copy.db", "--json").records
 
     read = ("events", "read", "--json", "--store")
-    assert without_seconds(first) == {"copied": 3, "present": 0, "total": 3}
-    assert without_seconds(second) == {"copied": 1, "present": 3, "total": 4}
+    assert without_seconds(first) == {"copied": 3, "present": 0, "total": 3, "refusals": 1}
+    assert without_seconds(second) == {"copied": 1, "present": 3, "total": 4, "refusals": 1}
     assert shop(*read, "sqlite:///copy.db").out == shop(*read, "sqlite:///eventcore.db").out
+
+
+def test_an_import_into_a_copy_refuses_what_it_did_into_the_original(shop: Call, folder: Path):
+    # By its state now the copy would take the payment: it is of what the order costs meanwhile.
+    order = json.loads(json.dumps(ORDER))
+    order["eventId"], order["eventType"] = PAID["eventId"], "order.item_removed"
+    order["data"]["payload"] = {"orderId": "o1", "productId": "p", "quantity": 1}
+    write_lines(folder / "removed.jsonl", order)
+    write_lines(folder / "again.jsonl", {**UNDERPAID, "data": {"payload": LATER_RIGHT}})
+    shop("ingest", "again.jsonl")
+    shop("ingest", "removed.jsonl")
+
+    shop("copy", "sqlite:///eventcore.db", "sqlite:///copy.db")
+
+    expected = without_seconds(shop("ingest", "again.jsonl").records[0])
+    [copied] = shop("ingest", "again.jsonl", "--store", "sqlite:///copy.db").records
+    assert without_seconds(copied) == expected
+    assert copied["reasons"] == {"amount-mismatch": 1}
+    fresh = shop("ingest", "again.jsonl", "--store", "sqlite:///copy.db", "--retry-refused")
+    assert fresh.records[0]["accepted"] == 1
+
+
+def test_a_log_in_memory_has_nothing_to_copy(call: Call, folder: Path):
+    answer = call("copy", "memory://", "sqlite:///copy.db")
+
+    assert answer.code == 2
+    assert answer.err.startswith("error  memory:// holds nothing to copy")
+    assert list(folder.iterdir()) == []
 
 
 def test_a_copy_into_a_log_with_other_events_is_refused_and_changes_nothing(

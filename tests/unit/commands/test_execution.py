@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from decimal import Decimal
 from uuid import UUID
@@ -21,7 +22,9 @@ from eventcore.commands import (
     ShipOrder,
     StartSession,
 )
+from eventcore.commands.digests import command_digest
 from eventcore.errors import (
+    CommandIdReusedError,
     ConcurrencyConflictError,
     ConfigurationError,
     EventIdReusedError,
@@ -139,6 +142,111 @@ def test_a_command_id_used_for_another_aggregate_is_refused(shop):
         shop.create_order("o-2", command_id=COMMAND_ID)
 
     assert shop.log.head() == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        PayOrder(order_id="o-1", amount=PRICE, command_id=COMMAND_ID),
+        CreateOrder(
+            order_id="o-1",
+            items=(OrderItem(product_id="b", quantity=1, price=PRICE),),
+            currency="GBP",
+            command_id=COMMAND_ID,
+        ),
+    ],
+)
+def test_a_command_id_used_for_another_command_is_refused(shop, other):
+    shop.create_order("o-1", command_id=COMMAND_ID)
+
+    with pytest.raises(CommandIdReusedError) as refused:
+        shop.executor.execute(other)
+
+    assert (refused.value.stream, refused.value.version) == ("order-o-1", 1)
+    assert str(refused.value).startswith(f"Command id {COMMAND_ID} was used for another command")
+    assert shop.log.head() == 1
+
+
+def test_another_command_with_the_id_executed_at_the_same_time_is_refused(shop):
+    shop.create_order()
+    add = AddItem(order_id="o-1", product_id="b", quantity=1, price=PRICE, command_id=COMMAND_ID)
+    pay = PayOrder(order_id="o-1", amount=PRICE, command_id=COMMAND_ID)
+
+    with (
+        between_load_and_append(shop, lambda: shop.executor.execute(add)),
+        pytest.raises(CommandIdReusedError),
+    ):
+        shop.executor.execute(pay)
+
+    assert shop.log.head() == 2
+
+
+def test_the_same_command_read_again_from_json_is_the_same(shop):
+    text = CreateOrder(
+        order_id="o-1",
+        items=(OrderItem(product_id="b", quantity=1, price=PRICE),),
+        currency="GBP",
+        command_id=COMMAND_ID,
+    ).model_dump_json()
+
+    results = [
+        shop.executor.execute(CreateOrder.model_validate_json(text)).repeated for _ in range(2)
+    ]
+
+    assert results == [False, True]
+
+
+def test_only_the_first_event_of_a_command_with_an_id_has_its_digest(shop):
+    shop.create_order("o-1")
+    with event_context(metadata={"ipAddress": "::1"}):
+        shop.create_order("o-2", command_id=COMMAND_ID)
+
+    without, with_id = shop.log.read()
+
+    assert dict(without.metadata) == {}
+    assert with_id.metadata["ipAddress"] == "::1"
+    assert re.fullmatch("[0-9a-f]{16}", with_id.metadata["commandDigest"])
+
+
+def test_a_digest_does_not_depend_on_the_order_of_a_set_and_does_on_the_key():
+    class Tag(Command, aggregate=Order):
+        order_id: Id
+        tags: frozenset[str]
+        notes: dict[str, int]
+
+    one = Tag(order_id="o", tags=frozenset("abcdefgh"), notes={"a": 1, "b": 2})
+    other = Tag(order_id="o", tags=frozenset("hgfedcba"), notes={"b": 2, "a": 1})
+
+    assert command_digest(one, b"") == command_digest(other, b"") == "2d34687cb98f0835"
+    assert command_digest(one, b"key") != command_digest(one, b"")
+    assert command_digest(one, b"k" * 65) != command_digest(one, b"k" * 66)
+
+
+def test_a_command_that_recorded_nothing_is_decided_again_under_its_id(shop):
+    class AddUnlessEmpty(Command, aggregate=Order):
+        order_id: Id
+
+        @override
+        def decide(self, order, /):
+            if order.exists:
+                order.add_item(product_id="b", quantity=1, price=PRICE)
+
+    command = AddUnlessEmpty(order_id="o-1", command_id=COMMAND_ID)
+    before = shop.executor.execute(command)
+    shop.create_order()
+
+    after = shop.executor.execute(command)
+
+    assert (before.events, before.repeated) == ((), False)
+    assert (len(after.events), after.repeated) == (1, False)
+
+
+def test_the_id_of_a_registration_may_be_the_id_of_the_command_that_answers_it(shop):
+    done = shop.executor.execute(RegisterUser(user_id="u-1", email="a@example.com"))
+
+    result = shop.create_order(command_id=done.events[0].event_id)
+
+    assert (result.stream, result.repeated) == ("order-o-1", False)
 
 
 def test_a_command_executed_elsewhere_at_the_same_time_is_executed_once(shop):
@@ -270,7 +378,7 @@ def test_the_context_surrounds_what_is_recorded(shop):
     assert event.correlation_id == "c-1"
     assert event.causation_id == str(COMMAND_ID)
     assert event.user_id == "admin"
-    assert event.metadata == {"note": "x"}
+    assert event.metadata["note"] == "x"
 
 
 def test_the_context_s_own_causation_wins(shop):

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
 
 import pytest
+from typing_extensions import override
 
-from eventcore.aggregates import Order, OrderStatus
+from eventcore.aggregates import Aggregate, Model, Order, OrderStatus, applies
 from eventcore.app import open_log
-from eventcore.commands import AddItem, PayOrder, Repository, ShipOrder
+from eventcore.commands import (
+    AddItem,
+    Command,
+    PayOrder,
+    RegisterModel,
+    Repository,
+    ShipOrder,
+    StartSession,
+    TrackActivity,
+    TrainVersion,
+)
 from eventcore.errors import (
     AggregateNotFoundError,
     ConcurrencyConflictError,
@@ -20,10 +32,53 @@ from eventcore.errors import (
     UndecodableEventError,
     VersionNotFoundError,
 )
-from eventcore.events import EncodedEvent
+from eventcore.events import (
+    Codec,
+    DomainEvent,
+    EncodedEvent,
+    EventRegistry,
+    Id,
+    PayloadModel,
+)
 from eventcore.stores.log import StreamAppend
 from eventcore.stores.snapshots import Snapshot
 from tests.unit.commands.shop import PRICE, START, Shop, log_of
+
+
+class Plan(PayloadModel):
+    steps: dict[str, int]
+
+
+registry = EventRegistry()
+
+
+class PlanMade(
+    DomainEvent,
+    type="project.plan_made",
+    category="project",
+    key="project_id",
+    registry=registry,
+):
+    project_id: Id
+    plan: Plan
+
+
+@dataclass(kw_only=True)
+class Project(Aggregate, category="project", begins_with=PlanMade):
+    plan: Plan | None = None
+
+    @applies(PlanMade)
+    def _plan_made(self, event: PlanMade) -> None:
+        self.plan = event.plan
+
+
+class MakePlan(Command, aggregate=Project):
+    project_id: Id
+    plan: Plan
+
+    @override
+    def decide(self, project, /):
+        project.record(PlanMade(project_id=self.project_id, plan=self.plan))
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -119,6 +174,57 @@ def test_what_is_handed_out_can_be_changed_without_changing_what_is_kept(log):
     again = shop.repository.get(Order, "o-1")
 
     assert (again.version, again.status, len(again.items)) == (3, OrderStatus.CREATED, 3)
+
+
+def test_what_is_inside_a_frozen_value_can_be_changed_without_changing_what_is_kept(log):
+    shop = Shop(log)
+    shop.executor.execute(RegisterModel(model_id="m", name="churn", model_type="tree"))
+    metrics = {"acc": 0.9}
+    shop.executor.execute(TrainVersion(model_id="m", model_version="1", metrics=metrics))
+
+    metrics["acc"] = 999.0
+    shop.repository.get(Model, "m").versions["1"].metrics["acc"] = 999.0
+
+    assert shop.repository.get(Model, "m").versions["1"].metrics == {"acc": 0.9}
+
+
+def test_what_is_kept_shares_nothing_with_the_command():
+    shop = Shop(open_log("memory://", Codec(registry)))
+    plan = Plan(steps={"one": 1})
+    shop.executor.execute(MakePlan(project_id="p", plan=plan))
+
+    plan.steps["one"] = 999
+
+    kept = shop.repository.get(Project, "p").plan
+    assert kept is not None
+    assert kept.steps == {"one": 1}
+
+
+def test_each_reading_of_the_log_gives_events_of_its_own(log):
+    shop = Shop(log)
+    shop.executor.execute(StartSession(session_id="s"))
+    done = shop.executor.execute(TrackActivity(session_id="s", action="look", details={"x": 0}))
+
+    done.events[0].payload.details["x"] = 1
+    next(log.read(1)).payload.details["x"] = 1
+    next(log.read_stream("session-s", after=1)).payload.details["x"] = 1
+    for found in log.locate([str(done.events[0].event_id)]).values():
+        found.payload.details["x"] = 1
+
+    assert next(log.read(1)).payload.details == {"x": 0}
+    assert next(log.read_stream("session-s", after=1)).payload.details == {"x": 0}
+
+
+@pytest.mark.parametrize(
+    "as_of",
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=2))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-2))),
+    ],
+)
+def test_a_time_that_utc_does_not_have_is_refused(log, as_of):
+    with pytest.raises(ConfigurationError, match="years 1 to 9999"):
+        Shop(log).repository.get(Order, "o-1", as_of=as_of)
 
 
 def test_every_load_reads_what_other_writers_appended(log):

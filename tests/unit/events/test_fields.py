@@ -51,6 +51,10 @@ def test_a_currency_that_was_withdrawn_can_be_read() -> None:
     [
         (Decimal("1.50"), "1.50"),
         (Decimal("1E+2"), "100"),
+        (Decimal("1E+14"), "100000000000000"),
+        (Decimal("0E+40"), "0"),
+        (Decimal("0E-9"), "0"),
+        (Decimal("1.50000"), "1.5000"),
         (Decimal("-0.0001"), "-0.0001"),
         ("2.55", "2.55"),
         (7, "7"),
@@ -67,7 +71,7 @@ def test_an_amount_made_in_python_is_exact(value: Any, kept: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [1.5, True, "1e5", "1_000", "\u0661", "", "x", Decimal("NaN"), Decimal("Infinity"),
-     Decimal("1.23456"), Decimal("1E+15"), 10**15, None, b"1"],
+     Decimal("1.23456"), Decimal("1E+15"), Decimal("1E+40"), Decimal("1E-400"), 10**15, None, b"1"],
 )  # fmt: skip
 def test_an_amount_that_is_a_float_or_does_not_fit_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):

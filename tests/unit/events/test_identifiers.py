@@ -7,7 +7,11 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventcore.events.identifiers import UUIDv7Generator, event_id_of_command
+from eventcore.events.identifiers import (
+    UUIDv7Generator,
+    event_id_of_command,
+    event_id_of_reservation,
+)
 
 
 def ticking(times: Iterator[int]) -> Callable[[], int]:
@@ -53,6 +57,14 @@ def test_threads_never_get_the_same_id_and_each_sees_its_own_increase() -> None:
 
     assert len({made for batch in batches for made in batch}) == 16_000
     assert all(batch == sorted(batch) for batch in batches)
+
+
+def test_an_event_that_is_answered_and_the_value_it_reserves_make_different_ids() -> None:
+    id_ = UUID(int=1)
+
+    assert event_id_of_reservation(id_, 0) == event_id_of_reservation(id_, 0)
+    assert event_id_of_reservation(id_, 0) != event_id_of_reservation(id_, 1)
+    assert event_id_of_reservation(id_, 0) != event_id_of_command(id_, 0)
 
 
 def test_the_same_command_always_makes_the_same_event_ids() -> None:

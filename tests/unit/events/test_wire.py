@@ -29,6 +29,7 @@ from eventcore.events.catalogue import (
     SystemHealthCheck,
     UserRegistered,
 )
+from eventcore.events.fields import JSON_DEPTH_MAX, JSON_INT_MAX
 from eventcore.events.limits import STATE_BYTES_MAX
 from eventcore.events.wire import from_wire, to_wire
 from tests.unit.events.wire_lines import PAYLOADS, envelope, line, with_payload
@@ -618,3 +619,141 @@ def test_orders_keep_their_lines_in_order() -> None:
 
     assert isinstance(event.payload, OrderCreated)
     assert [item.product_id for item in event.payload.items] == [f"p{n}" for n in range(50)]
+
+
+@pytest.mark.parametrize(
+    "number", ["1e-400", "1E-400", "-1e-400", "1e-999999999999999999999", "1.2e-323"]
+)
+@pytest.mark.parametrize(
+    ("event_type", "place"),
+    [
+        ("order.paid", "amount"),
+        ("ml.model.inference", "confidence"),
+        ("session.activity", "details.x"),
+        ("ml.model.version_trained", "metrics.x"),
+    ],
+)
+def test_a_number_so_near_to_zero_that_a_double_loses_it_is_refused(
+    event_type: str, place: str, number: str
+) -> None:
+    field, _, inside = place.partition(".")
+    value = {"x": "@"} if inside else "@"
+    raw = with_payload(event_type, **{field: value}).replace(b'"@"', number.encode())
+
+    assert refusal(raw) == ("invalid-field", f"data.payload.{place}")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"), [("0.0", 0.0), ("0e-400", 0.0), ("5e-324", 5e-324), ("1.5e-7", 1.5e-7)]
+)
+def test_a_small_number_that_a_double_holds_is_taken(text: str, kept: float) -> None:
+    raw = with_payload("session.activity", details={"x": "@"}).replace(b'"@"', text.encode())
+
+    assert from_wire(raw).payload.details == {"x": kept}
+
+
+SECRET = "alice@example.org"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "field"),
+    [
+        (with_payload("order.paid", **{SECRET: 1}), "unknown-field", "data.payload.(hidden)"),
+        (with_payload("order.paid", **{"a" * 65: 1}), "unknown-field", "data.payload.(hidden)"),
+        (with_payload("order.paid", **{"a" * 64: 1}), "unknown-field", f"data.payload.{'a' * 64}"),
+        (line("order.paid", **{SECRET: 1}), "unknown-field", "(hidden)"),
+        (
+            with_payload("ml.model.version_trained", metrics={SECRET: "high"}),
+            "invalid-field",
+            "data.payload.metrics.(hidden)",
+        ),
+        (
+            with_payload("session.activity", details={SECRET: 2**53 + 0.1}).replace(
+                b"9007199254740992.0", b"9007199254740992.123456"
+            ),
+            "invalid-field",
+            "data.payload.details.(hidden)",
+        ),
+    ],
+)
+def test_a_key_that_is_no_field_name_is_not_repeated(raw: bytes, reason: str, field: str) -> None:
+    with pytest.raises(InvalidEventError) as refused:
+        from_wire(raw)
+
+    assert (refused.value.reason, refused.value.field) == (reason, field)
+    assert SECRET not in str(refused.value)
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("event_type", ["order.paid", "of.another.kind"])
+@pytest.mark.parametrize("value", [nested(JSON_DEPTH_MAX), JSON_INT_MAX, {"x": [-JSON_INT_MAX]}])
+def test_metadata_that_could_not_be_stored_are_refused(event_type: str, value: Any) -> None:
+    data = {"payload": PAYLOADS.get(event_type, {}), "metadata": {"x": value}}
+
+    assert refusal(line(event_type, data=data), allow_unknown=True) == (
+        "invalid-field",
+        "data.metadata",
+    )
+
+
+@pytest.mark.parametrize("value", [nested(JSON_DEPTH_MAX - 1), JSON_INT_MAX - 1])
+def test_the_deepest_metadata_that_are_taken_can_be_stored(value: Any) -> None:
+    data = {"payload": PAYLOADS["user.registered"], "metadata": {"x": value}}
+    event = from_wire(line("user.registered", data=data))
+
+    encoded = Codec().encode(event)
+
+    stored = Recorded[Any](1, "user-u-1", 1, encoded.type, encoded.state, Codec())
+    assert stored.metadata == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "field"),
+    [
+        ("ml.model.registered", "name"),
+        ("ml.model.registered", "modelType"),
+        ("ml.model.version_trained", "trainingDataset"),
+        ("user.registered", "email"),
+        ("user.registered", "firstName"),
+        ("session.activity", "action"),
+        ("order.shipped", "carrier"),
+        ("system.health.check", "status"),
+    ],
+)
+def test_text_in_a_payload_holds_no_nul(event_type: str, field: str) -> None:
+    raw = with_payload(event_type, **{field: "a\0b"})
+
+    assert refusal(raw) == ("invalid-field", f"data.payload.{field}")
+
+
+def test_the_name_of_a_metric_holds_no_nul() -> None:
+    raw = with_payload("ml.model.version_trained", metrics={"a\0b": 0.5})
+
+    assert refusal(raw)[0] == "invalid-field"
+
+
+@pytest.mark.parametrize(
+    ("event_type", "field"),
+    [
+        ("user.registered", "ipAddress"),
+        ("user.registered", "userAgent"),
+        ("user.registered", "referrer"),
+        ("order.created", "paymentMethod"),
+        ("ml.model.inference", "endpoint"),
+        ("ml.model.inference", "modelType"),
+        ("system.health.check", "instanceId"),
+        ("system.health.check", "region"),
+        ("system.health.check", "availabilityZone"),
+        ("integration.webhook.received", "signature"),
+    ],
+)
+def test_text_in_typed_metadata_holds_no_nul(event_type: str, field: str) -> None:
+    data = {"payload": PAYLOADS[event_type], "metadata": {field: "a\0b"}}
+
+    assert refusal(line(event_type, data=data)) == ("invalid-field", f"data.metadata.{field}")

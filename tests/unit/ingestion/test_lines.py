@@ -84,3 +84,18 @@ def test_a_dash_is_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", Stdin())
     with open_input("-") as stream:
         assert [line.data for line in read_lines(stream, "-")] == [b"a"]
+
+
+def test_standard_input_that_is_closed_is_no_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+
+    with pytest.raises(InputError, match="standard input: it is closed"), open_input("-"):
+        pass
+
+
+def test_a_file_that_opens_and_cannot_be_read_is_named():
+    with (
+        pytest.raises(InputError, match="/proc/self/mem: Input/output error"),
+        open_input("/proc/self/mem"),
+    ):
+        pass

@@ -33,8 +33,10 @@ from eventcore.projections import (
 from eventcore.projections import remembered as remembered_module
 from eventcore.projections.read_models import ORDERS, Orders, Users
 from eventcore.projections.sqlite import SQLiteViews
+from eventcore.projections.transactions import Checkpoint
 from eventcore.stores.log import LogFilter, Page
 from eventcore.stores.memory.log import MemoryLog
+from eventcore.stores.sqlite.log import SQLiteLog
 from tests.unit.projections import shops
 from tests.unit.projections.histories import order, record, rows_of
 
@@ -435,6 +437,28 @@ def test_a_page_may_be_written_in_sql(log, tmp_path):
 
     assert list(views.query(NOTES)) == [NoteRow("GBP", 3)]
     views.close()
+
+
+def test_a_page_that_appends_to_the_log_it_is_read_from_is_refused(tmp_path):
+    class Appending(Projection):
+        name = "appending"
+        tables = (NOTES,)
+        listens = (OrderCreated,)
+
+        @override
+        def apply_page(self, events, transaction):
+            record(shared, order("o2"))
+
+    shared = SQLiteLog(tmp_path / "shop.db")
+    record(shared, order("o1"))
+    views = SQLiteViews(shared.connections)
+
+    with pytest.raises(StoreError, match="the thread that is writing cannot start another write"):
+        ProjectionRunner(shared, views, [Appending()]).run_to_head()
+    assert shared.head() == 1
+    assert views.checkpoint("appending") == Checkpoint(position=0, version=1, revision=1)
+    views.close()
+    shared.close()
 
 
 def test_a_database_that_fails_is_not_the_fault_of_an_event(log, tmp_path, monkeypatch):

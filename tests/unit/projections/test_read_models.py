@@ -357,6 +357,42 @@ def test_events_of_unknown_types_are_listed(log, printed):
     assert printed(ANALYTICS, **{"metric_type#dimensions": "events#eventType=shop.opened"})
 
 
+@pytest.mark.parametrize(
+    "wrong", ["", "a\0b", "a\nb", "x" * 129, 7, None, ["u1"]], ids=lambda value: repr(value)[:9]
+)
+def test_what_is_no_id_names_nobody(log, printed, wrong):
+    fields = {"userId": wrong, "sessionId": wrong}
+    stranger = GenericEvent.model_construct(type="shop.opened", schema_version=1, fields=fields)
+    context = wrong if isinstance(wrong, str) else None
+    new = NewEvent(
+        stranger,
+        UUID(int=1),
+        moment(1),
+        user_id=context,
+        session_id=context,
+        correlation_id=context,
+    )
+    log.append([StreamAppend("shop-1", 0, [log.codec.encode(new)])])
+
+    [row] = printed(EVENTS)
+    assert (row["user_id"], row["session_id"], row["correlation_id"]) == (None, None, None)
+    assert printed(USER_EVENTS) == []
+    assert [row["metric_type#dimensions"] for row in printed(ANALYTICS)] == [
+        "events#eventType=shop.opened"
+    ]
+
+
+@pytest.mark.parametrize("id_", ["u 1", "é", "x\u00a0y", "\U0010ffff", "x" * 128])
+def test_an_id_may_be_any_text_without_control_characters(log, printed, id_):
+    stranger = GenericEvent.model_construct(
+        type="shop.opened", schema_version=1, fields={"userId": id_}
+    )
+    new = NewEvent(stranger, UUID(int=1), moment(1), user_id="a\0b")
+    log.append([StreamAppend("shop-1", 0, [log.codec.encode(new)])])
+
+    assert [row["user_id"] for row in printed(USER_EVENTS)] == [id_]
+
+
 def test_reservations_appear_nowhere(log, printed):
     record(log, ReservationClaimed(reservation_id="email:0", holder="user-u1"), user_id="u1")
 

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from eventcore.errors import EventCoreError
-
-
-class DemoFailedError(EventCoreError):
-    """Something was not as the library promises."""
-
-    template = "The demo found a difference: {problem}"
-
-
-class WorkerFailedError(EventCoreError):
-    """A process of the demo ended by itself."""
-
-    template = "The {name} (process {pid}) ended with code {code}: {problem}"
+from eventcore.errors import DemoFailedError
 
 
 def must(holds: bool, problem: str) -> None:

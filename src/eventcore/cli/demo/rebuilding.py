@@ -10,7 +10,7 @@ from eventcore.cli.demo.comparing import TableDigest, compare, digest_tables
 from eventcore.cli.demo.failures import must
 from eventcore.cli.demo.narrator import Narrator
 from eventcore.cli.demo.proving import check_equal, comparison_table
-from eventcore.cli.readmodels import all_projections, all_tables
+from eventcore.projections.read_models import built_in_projections
 from eventcore.projections.runner import ProjectionRunner
 from eventcore.projections.views import Views
 from eventcore.stores.log import Log
@@ -25,8 +25,9 @@ def rebuild(narrator: Narrator, log: Log, views: Views, before: dict[str, TableD
     narrator.act(
         "Rebuild", "Read models are disposable: drop them all, read the log once, compare again."
     )
-    tables = all_tables()
-    for projection in all_projections():
+    projections = built_in_projections()
+    tables = [table for projection in projections for table in projection.tables]
+    for projection in projections:
         views.reset(projection)
     left = sum(views.count(table) for table in tables)
     must(left == 0, f"{left} rows are left after dropping the read models")
@@ -67,7 +68,7 @@ def _run(narrator: Narrator, log: Log, views: Views, head: int) -> int:
         runner = ProjectionRunner(
             log,
             views,
-            all_projections(),
+            built_in_projections(),
             on_page=lambda _, position: progress.update(task, completed=position),
         )
         return runner.run_to_head().events

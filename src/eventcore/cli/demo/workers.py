@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 import orjson
 
 import eventcore
-from eventcore.cli.demo.failures import WorkerFailedError
+from eventcore.errors import WorkerFailedError
 
 STOP_TIMEOUT_SECONDS: Final = 10.0
 """How long a worker may take to finish what it is doing, before it is killed."""
@@ -56,10 +56,11 @@ class Worker:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            # A line that was cut off by a kill is no report.
-            with suppress(orjson.JSONDecodeError):
-                self.report = {**self.report, **orjson.loads(line)}
+        with self._process.stdout as lines:  # whoever reads it closes it: never under our hands
+            for line in lines:
+                # A line that was cut off by a kill is no report.
+                with suppress(orjson.JSONDecodeError):
+                    self.report = {**self.report, **orjson.loads(line)}
 
     def check(self) -> None:
         """See that it is running.
@@ -108,9 +109,7 @@ class Worker:
 
     def _close_input(self) -> None:
         assert self._process.stdin is not None
-        # A process that is gone has closed its end already.
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+        self._process.stdin.close()
 
     @property
     def running(self) -> bool:
@@ -118,10 +117,11 @@ class Worker:
         return self._process.poll() is None
 
     def release(self) -> None:
-        """Give back the pipes; the process has ended."""
+        """End it if it runs, and give back its pipes."""
+        if self.running:
+            self.kill()
         self._close_input()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._listener.join(STOP_TIMEOUT_SECONDS)
 
 
 class Workers:
@@ -160,10 +160,9 @@ class Workers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for worker in self._all:
-            if worker.running:
-                worker.kill()
-            worker.release()
+        with ExitStack() as stack:  # all of them, also if an interrupt comes in between
+            for worker in self._all:
+                stack.callback(worker.release)
 
 
 def _environment() -> Mapping[str, str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from eventcore.events.event import DomainEvent, EventMetadata
-from eventcore.events.fields import Id, JsonObject
+from eventcore.events.fields import Id, JsonObject, Note
 
 
 class WebhookMetadata(EventMetadata):
     """How a call came in. ``processing_time`` in milliseconds."""
 
     headers: JsonObject | None = None
-    signature: str | None = None
+    signature: Note | None = None
     processing_time: float | None = None
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from eventcore.events.event import DomainEvent, EventMetadata
-from eventcore.events.fields import Id, JsonValue, Text
+from eventcore.events.fields import Id, JsonValue, Note, Text
 
-Name = Annotated[str, Field(min_length=1, max_length=1_000)]
+Name = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]+$")]
 
 
 class ModelEvent(DomainEvent, category="model", key="model_id", group="ml"):
@@ -29,7 +29,7 @@ class ModelVersionTrained(ModelEvent, type="ml.model.version_trained"):
     """A version was trained and measured."""
 
     model_version: Id
-    metrics: dict[str, float]
+    metrics: dict[Note, float]
     training_dataset: Text | None = None
 
 
@@ -50,8 +50,8 @@ class InferenceMetadata(EventMetadata):
     """How an answer was made. ``inference_time`` in milliseconds."""
 
     inference_time: float | None = None
-    endpoint: str | None = None
-    model_type: str | None = None
+    endpoint: Note | None = None
+    model_type: Note | None = None
 
 
 class ModelInference(

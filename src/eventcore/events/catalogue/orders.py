@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from eventcore.events.event import DomainEvent, EventMetadata, PayloadModel
-from eventcore.events.fields import CurrencyCode, Id, JsonObject, Money, Personal, Text
+from eventcore.events.fields import CurrencyCode, Id, JsonObject, Money, Note, Personal, Text
 
 Quantity = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """How many: a whole number of four bytes, as the relational views keep it."""
@@ -16,7 +16,7 @@ Quantity = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 class OrderCreatedMetadata(EventMetadata):
     """How an order is to be paid and where it goes."""
 
-    payment_method: str | None = None
+    payment_method: Note | None = None
     shipping_address: Annotated[JsonObject, Personal()] | None = None
 
 

@@ -7,15 +7,15 @@ from typing import Annotated
 from pydantic import Field
 
 from eventcore.events.event import DomainEvent, EventMetadata
-from eventcore.events.fields import Id, Text
+from eventcore.events.fields import Id, Note, Text
 
 
 class HealthCheckMetadata(EventMetadata):
     """Which instance was asked."""
 
-    instance_id: str | None = None
-    region: str | None = None
-    availability_zone: str | None = None
+    instance_id: Note | None = None
+    region: Note | None = None
+    availability_zone: Note | None = None
 
 
 class SystemHealthCheck(

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, model_validator
 
 from eventcore.events.event import DomainEvent, EventMetadata
-from eventcore.events.fields import Id, Personal, Text
+from eventcore.events.fields import Id, Note, Personal, Text
 
 EMAIL_LENGTH_MAX = 254
 """Characters in an address that can be used in mail (RFC 5321 section 4.5.3.1.3, erratum 1690)."""
@@ -25,9 +25,9 @@ Name = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"^[^\x00]+$
 class UserRegisteredMetadata(EventMetadata):
     """Where a registration came from."""
 
-    ip_address: Annotated[str, Personal()] | None = None
-    user_agent: Annotated[str, Personal()] | None = None
-    referrer: str | None = None
+    ip_address: Annotated[Note, Personal()] | None = None
+    user_agent: Annotated[Note, Personal()] | None = None
+    referrer: Note | None = None
 
 
 class UserEvent(DomainEvent, category="user", key="user_id", group="user"):

@@ -12,7 +12,7 @@ from eventcore.events.event import DomainEvent
 from eventcore.events.recorded import Recorded
 from eventcore.projections.columns import TimeText
 from eventcore.projections.projection import Projection, appends
-from eventcore.projections.read_models.subjects import subject
+from eventcore.projections.read_models.subjects import context_id, subject
 from eventcore.projections.tables import Index, Table
 
 EVENTS_TTL_DAYS = 90
@@ -57,13 +57,12 @@ class Events(Projection):
     def add(self, event: Recorded[Any]) -> EventRow:
         """Add the event."""
         envelope = event.envelope
-        context = envelope.get("ctx")
         return EventRow(
             envelope["id"],
             envelope["at"],
             event.type,
             subject(envelope, "userId"),
-            context.get("correlationId") if context else None,
+            context_id(envelope, "correlationId"),
             subject(envelope, "sessionId"),
             event.stream,
             event.version,

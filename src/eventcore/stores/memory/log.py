@@ -55,7 +55,7 @@ class MemoryLog:
         check_append(_NAME, appends)
         with self._lock:
             self._check_open()
-            return self._append(appends)
+            return self._find_repeated(appends) or self._append(appends)
 
     def append_judged(
         self,
@@ -75,9 +75,6 @@ class MemoryLog:
             self._refusals.update({(found.event_id, found.digest): found for found in refusals})
 
     def _append(self, appends: Sequence[StreamAppend]) -> AppendResult:
-        repeated = self._find_repeated(appends)
-        if repeated is not None:
-            return repeated
         self._check_versions(appends)
         rows = self._place(appends)
         for event_id, row in rows.items():
@@ -251,6 +248,12 @@ class MemoryLog:
         with self._lock:
             self._check_open()
             self._refusals.update({(found.event_id, found.digest): found for found in refusals})
+
+    def all_refusals(self) -> Iterator[Refusal]:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.all_refusals`."""
+        with self._lock:
+            self._check_open()
+            return iter([self._refusals[key] for key in sorted(self._refusals)])
 
     def token(self) -> int:
         """A mark of now; see :class:`eventcore.stores.following.CommitSignal`."""

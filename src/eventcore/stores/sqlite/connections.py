@@ -30,6 +30,10 @@ CACHE_KIB: Final = 64 * 1024
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 """STRICT tables (SQLite 3.37.0, 2021-11-27, release notes)."""
 
+CLOSE_CHECK_SECONDS: Final = 0.1
+"""How long at a time SQLite waits for another process's lock: in between it is seen whether the
+connections were closed. ``sqlite3_interrupt`` does not end that wait (SQLite 3.40)."""
+
 OPEN_RETRY_SECONDS: Final = 0.01
 """Pause between two attempts to switch a file to WAL: SQLite does not wait there by itself."""
 
@@ -80,8 +84,11 @@ class SQLiteConnections:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._process = os.getpid()
+        self._writing_thread: int | None = None
         self._writer = self._open("rwc" if create else "rw")
+        wait_seconds = min(busy_timeout_seconds, CLOSE_CHECK_SECONDS)
         with self.translating_errors():
+            self._writer.execute(f"PRAGMA busy_timeout = {int(wait_seconds * 1_000)}")
             self._writer.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def _open(self, mode: Literal["rw", "rwc"] = "rw") -> sqlite3.Connection:
@@ -127,18 +134,24 @@ class SQLiteConnections:
         """One transaction, committed when the block ends well, rolled back when it raises.
 
         An interrupt (Ctrl-C) at any moment leaves no transaction open.
+
+        Raises:
+            StoreError: This thread is inside such a block already.
+            StoreClosedError: They are closed, or were closed while another process held the lock.
+            StoreUnavailableError: Another process held the lock for too long.
         """
         self._check_process()
+        self._check_not_writing("start another write inside its own transaction")
         with self._write_lock:
-            if self._closed:
-                raise StoreClosedError(store=self.name)
+            self._check_open()
             connection = self._writer
             # Not `with self.translating_errors()`: every append pays for a second context manager.
             try:
+                self._writing_thread = threading.get_ident()
                 if connection.in_transaction:
                     # Left by an interrupt that came while the one before was rolled back.
                     connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
+                self._begin(connection)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException as error:
@@ -147,14 +160,33 @@ class SQLiteConnections:
                     connection.execute("ROLLBACK")
                 self._raise_translated(error)
                 raise
+            finally:
+                self._writing_thread = None
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        deadline: float | None = None
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if _primary_code(error) != sqlite3.SQLITE_BUSY:
+                    raise
+                if deadline is None:
+                    # The first wait is over already.
+                    left_seconds = self._busy_timeout_seconds - CLOSE_CHECK_SECONDS
+                    deadline = time.monotonic() + left_seconds
+                self._check_open()
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                return
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection for reading; each statement sees one state of the file."""
         self._check_process()
         with self._pool_lock:
-            if self._closed:
-                raise StoreClosedError(store=self.name)
+            self._check_open()
             connection = self._idle.pop() if self._idle else None
         if connection is None:
             connection = self._open()
@@ -202,18 +234,46 @@ class SQLiteConnections:
             case _:
                 return
 
-    def close(self) -> None:
-        """Close every connection that is not in use, the others when they come back."""
+    def stop(self) -> None:
+        """Refuse every further use. Who waits for another process's lock is refused promptly.
+
+        Raises:
+            StoreError: This thread is inside a transaction.
+        """
         if os.getpid() != self._process:
-            return  # They are the parent's, and so are the locks.
+            return  # The connections are the parent's, and so are the locks.
+        self._check_not_writing("close its connections inside a transaction")
+        self._closed = True
+
+    def close(self) -> None:
+        """Close every connection that is not in use, those that read when they come back.
+
+        A transaction under way in another thread is waited for.
+
+        Raises:
+            StoreError: This thread is inside a transaction.
+        """
+        if os.getpid() != self._process:
+            return
+        self.stop()
         with self._write_lock, self._pool_lock:
-            if self._closed:
-                return
-            self._closed = True
             self._writer.close()
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(store=self.name)
+
+    def _check_not_writing(self, what: str) -> None:
+        # Not a lock that can be taken twice: the inner block would commit the outer one's half.
+        if self._writing_thread == threading.get_ident():
+            raise StoreError(
+                store=self.name,
+                problem=f"the thread that is writing cannot {what}: do it after that block, "
+                "or write through the block's own connection",
+            )
 
     def _check_process(self) -> None:
         # Before any lock: one held by another thread at the fork is never released in the child.

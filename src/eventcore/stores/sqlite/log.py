@@ -364,10 +364,25 @@ class SQLiteLog:
         with self.connections.writing() as connection:
             connection.executemany(_SQL["upsert_refusal"], refusals)
 
+    def all_refusals(self) -> Iterator[Refusal]:
+        """See :meth:`eventcore.stores.refusals.RefusalStore.all_refusals`."""
+        after = ("", "")
+        rows: list[tuple[str, str, str, str]] | None = None
+        while rows is None or len(rows) == READ_PAGE_EVENTS:
+            with self.connections.reading() as connection:
+                rows = connection.execute(
+                    _SQL["select_refusals_after"], (*after, READ_PAGE_EVENTS)
+                ).fetchall()
+            for row in rows:
+                yield Refusal(*row)
+            after = rows[-1][:2] if rows else after
+
     def close(self) -> None:
         """See :meth:`eventcore.stores.log.Log.close`."""
-        self.connections.close()
+        # First the followers are woken: a transaction of another thread may keep the rest waiting.
+        self.connections.stop()
         self.watch.close()
+        self.connections.close()
 
 
 def _columns(connection: sqlite3.Connection) -> list[str]:

@@ -124,11 +124,36 @@ class _SharedWatch:
             self._connection.close()
             self._connection = None
 
+    def begin_anew(self) -> None:
+        """Forget what threads of the parent process were doing, and its handle, after a fork."""
+        self.condition = threading.Condition()
+        self.waiters = 0
+        self.is_polled = False
+        self._data_version = None
+        if self._connection is not None:
+            _parents_connections.append(self._connection)
+            self._connection = None
+
 
 _registry: dict[str, _SharedWatch] = {}
 # Never held while a condition is taken: a watch may be collected, and so closed, inside any
 # condition.
 _registry_lock = threading.RLock()
+# Never closed: that would be done to files and locks of the parent.
+_parents_connections: list[sqlite3.Connection] = []
+
+
+def _begin_anew_in_child() -> None:
+    # Only the thread that forked goes on: a lock held by another would never be released, and the
+    # waiter that was looking is gone.
+    global _registry_lock  # noqa: PLW0603 - a lock cannot be reset
+    _registry_lock = threading.RLock()
+    for shared in _registry.values():
+        shared.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 
 class CommitWatch:
@@ -142,8 +167,8 @@ class CommitWatch:
             watch.wait(token, timeout_seconds=1.0)
 
     A wait may end without a commit of interest (a checkpoint, another table): read again and see.
-    Any number of watches and threads may wait for one database; they share one connection. Not to
-    be carried over a ``fork``; a replaced (not rewritten) file is not noticed.
+    Any number of watches and threads may wait for one database; they share one connection, which a
+    ``fork`` leaves to the parent. A replaced (not rewritten) file is not noticed.
 
     Args:
         path: The database, spelled as for ``sqlite3.connect(..., uri=True)``. The file is opened,

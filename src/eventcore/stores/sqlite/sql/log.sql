@@ -61,6 +61,11 @@ SELECT value, (SELECT max(version) FROM eventcore_log WHERE stream = value) FROM
 SELECT event_id, digest, reason, message FROM eventcore_refusals
 WHERE event_id IN (SELECT value FROM json_each(?1));
 
+-- name: select_refusals_after
+SELECT event_id, digest, reason, message FROM eventcore_refusals
+WHERE (event_id, digest) > (?1, ?2)
+ORDER BY event_id, digest LIMIT ?3;
+
 -- name: upsert_refusal
 INSERT INTO eventcore_refusals (event_id, digest, reason, message) VALUES (?, ?, ?, ?)
 ON CONFLICT (event_id, digest) DO UPDATE SET
