@@ -9,7 +9,7 @@ from eventcore.events.catalogue import OrderCreated, OrderItemAdded, OrderItemRe
 from eventcore.events.recorded import Recorded
 from eventcore.projections.projection import Projection, on
 from eventcore.projections.read_models.keys import by_id
-from eventcore.projections.read_models.order_lines import Line, take_off
+from eventcore.projections.read_models.order_lines import take_off
 from eventcore.projections.tables import Index, Table
 
 
@@ -74,11 +74,13 @@ class OrderItems(Projection):
         self, rows: list[OrderItemRow], event: Recorded[OrderItemRemoved]
     ) -> list[OrderItemRow]:
         """Take the quantity off; a line without quantity goes."""
-        item, order_id = event.payload, event.id
-        added = _lines_added(rows)
+        item, added = event.payload, _lines_added(rows)
+        if len(rows) > 1:
+            rows.sort(key=_age)
+        # The number of lines ever added has to outlive the newest of them.
         return [
-            OrderItemRow(f"{order_id}#{line.number}", order_id, *line[1:], added)
-            for line in take_off(list(map(_line_of, rows)), item.product_id, item.quantity)
+            row if row.lines_added == added else row._replace(lines_added=added)
+            for row in take_off(rows, item.product_id, item.quantity)
         ]
 
 
@@ -86,5 +88,6 @@ def _lines_added(rows: list[OrderItemRow]) -> int:
     return max((row.lines_added for row in rows), default=0)
 
 
-def _line_of(row: OrderItemRow) -> Line:
-    return Line(int(row.item_id.rpartition("#")[2]), row.product_id, row.quantity, row.price)
+def _age(row: OrderItemRow) -> tuple[int, str]:
+    # Of one order: the ids differ in a number alone, so #2 comes before #10.
+    return len(row.item_id), row.item_id

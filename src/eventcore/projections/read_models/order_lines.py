@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, Self, TypeVar
 
 from eventcore.events.currencies import minor_unit_exponent
 
@@ -23,10 +23,33 @@ class Line(NamedTuple):
     price: Decimal
 
 
-def take_off(lines: Sequence[Line], product_id: str, quantity: int) -> list[Line]:
-    """The lines that remain when so many of a product are taken off, from its newest line back."""
-    remaining: list[Line] = []
-    for line in sorted(lines, reverse=True):
+class HasQuantity(Protocol):
+    """A line, or a row about one."""
+
+    @property
+    def product_id(self) -> str:
+        """Of what."""
+
+    @property
+    def quantity(self) -> int:
+        """How many."""
+
+    def _replace(self, *, quantity: int) -> Self: ...
+
+
+LineT = TypeVar("LineT", bound=HasQuantity)
+
+
+def take_off(lines: Sequence[LineT], product_id: str, quantity: int) -> list[LineT]:
+    """The lines that remain when so many of a product are taken off, from its newest line back.
+
+    Args:
+        lines: Oldest first, and so they remain.
+        product_id: Of what.
+        quantity: How many.
+    """
+    remaining: list[LineT] = []
+    for line in reversed(lines):
         if line.product_id != product_id or quantity == 0:
             remaining.append(line)
             continue
