@@ -7,20 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import typer
 
 from eventcore.cli.options import OPTIONS, open_store
-from eventcore.cli.output import answer_no, console, errors, print_json
+from eventcore.cli.output import answer_no, console, print_json, progress_bar
 from eventcore.errors import ConcurrencyConflictError, ConfigurationError
 from eventcore.events.recorded import EncodedEvent, Recorded
 from eventcore.settings import parse_store_url
 from eventcore.stores.log import Log, StreamAppend
 from eventcore.stores.refusals import RefusalStore
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 BATCH_EVENTS: Final = 1_000
 """Events in one append; a copy that is broken off goes on from a whole one."""
@@ -54,7 +51,7 @@ def copy(
     with ExitStack() as stack:
         log = _open(stack, source, create=False)
         written = _open(stack, target, create=True)
-        progress = stack.enter_context(_progress())
+        progress = stack.enter_context(progress_bar())
         task = progress.add_task("copying", total=log.head())
         present = copied = refusals = 0
         try:
@@ -158,24 +155,4 @@ def _report(copied: int, present: int, refusals: int, seconds: float) -> None:
     already = f", {present:,} were there" if present else ""
     console.print(
         f"[green]✓[/green] {copied:,} events copied{already} [dim]({seconds:.1f} s)[/dim]"
-    )
-
-
-def _progress() -> Progress:
-    from rich.progress import (  # noqa: PLC0415 - 100 ms that only a watched copy needs
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("[bold]copying[/bold]"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        disable=not OPTIONS.interactive,
-        transient=True,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import orjson
 import typer
@@ -22,6 +22,9 @@ from typing_extensions import override
 from eventcore.cli.options import OPTIONS
 from eventcore.errors import CodedError, EventCoreError
 from eventcore.events.times import to_text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 CELL_CHARACTERS_MAX: Final = 48
 """Longer values are cut in tables; ``--json`` prints them whole."""
@@ -228,3 +231,24 @@ def answer_no(kind: str, message: str) -> NoReturn:
     """Say that the answer is no, and end the command with exit code 1."""
     print_failure(kind, message)
     raise typer.Exit(EXIT_NO)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error for work of a known length; it is gone when the work is done."""
+    from rich.progress import (  # noqa: PLC0415 - 100 ms that only watched work needs
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("[bold]{task.description}[/bold]"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        disable=not OPTIONS.interactive,
+        transient=True,
+    )

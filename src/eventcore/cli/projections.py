@@ -12,12 +12,18 @@ import typer
 from rich.markup import escape
 
 from eventcore.cli.options import EPILOG, OPTIONS
-from eventcore.cli.output import cell, console, errors, print_json, print_records
+from eventcore.cli.output import (
+    cell,
+    console,
+    errors,
+    print_json,
+    print_records,
+    progress_bar,
+)
 from eventcore.cli.readmodels import all_projections, find_projection
 from eventcore.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
     from rich.text import Text
 
     from eventcore.projections.projection import Projection
@@ -142,7 +148,7 @@ class _Pages:
 
 def _run_once(log: Log, runner: ProjectionRunner, pages: _Pages) -> None:
     head = log.head()
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("catching up", total=head)
         pages.watcher = lambda _, position: progress.update(task, completed=position)
         done = runner.run_to_head()
@@ -166,7 +172,7 @@ def _run_once(log: Log, runner: ProjectionRunner, pages: _Pages) -> None:
 def _rebuild(runner: ProjectionRunner, projection: Projection, pages: _Pages) -> None:
     name = projection.name
     pages.restart()
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task(f"rebuilding {name}", total=runner.log.head())
         pages.watcher = lambda _, position: progress.update(task, completed=position)
         done = runner.rebuild(name)
@@ -240,24 +246,4 @@ def _status_line(pages: _Pages) -> Text:
         (f"lag {lag:,}", "dim" if lag == 0 else "yellow"),
         f"  applied {pages.events:,}  ",
         ("Ctrl-C ends", "dim"),
-    )
-
-
-def _progress() -> Progress:
-    from rich.progress import (  # noqa: PLC0415 - 100 ms that only a watched run needs
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("[bold]{task.description}[/bold]"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=errors,
-        disable=not OPTIONS.interactive,
-        transient=True,
     )
