@@ -1,9 +1,8 @@
 """How many wire events a second ``eventcore ingest`` takes into SQLite (WAL, synchronous=FULL).
 
 Two inputs are made here: web sessions (small events, two thousand streams at a time) and a shop
-(users
-with unique addresses, orders of one to three lines, payments, shipments). With ``--shared FOLDER``
-the real web log and the real invoices are measured as well.
+(users with unique addresses, orders of one to three lines, payments, shipments). Where the folder
+``../shared/data`` stands beside the repository, the real web log and invoices are measured as well.
 """
 
 from __future__ import annotations

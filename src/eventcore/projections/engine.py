@@ -37,8 +37,7 @@ class Applied(NamedTuple):
     Attributes:
         events: Events of it that some projection had not applied before.
         moved: Another runner keeps one of the projections: nothing was written, the checkpoints
-        were
-            read again. Go on from :attr:`Engine.position`.
+            were read again. Go on from :attr:`Engine.position`.
     """
 
     events: int
@@ -68,8 +67,7 @@ class Engine:
     """Keeps projections in one database.
 
     Not for use by several threads at once; several engines, also in other processes, may keep the
-    same
-    projections: whoever is late drops its page and reads on.
+    same projections: whoever is late drops its page and reads on.
 
     Args:
         views: Where the read models are.

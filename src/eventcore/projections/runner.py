@@ -60,7 +60,7 @@ class ProjectionStatus(NamedTuple):
         head: Position of the newest event of the log.
         lag_events: Positions between the two.
         lag_seconds: Age of the oldest event not yet applied; 0.0 at the head; None if no time was
-        given.
+            given.
         rows: Rows of its tables, together.
         problem: Why its rows cannot have been made from this log; None if they may have been. The
             lag is then all of the log.
