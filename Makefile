@@ -4,6 +4,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 PYTEST_ARGS ?=
+SOAK_ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.set-up
@@ -17,20 +18,20 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint format types architecture docs bench wheel clean
+.PHONY: help setup demo test soak soak-dynamodb soak-projections coverage lint format types architecture docs bench wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --inexact: the set-up's own uv stays where it is. The lock is never changed here (--locked).
-$(STAMP): pyproject.toml uv.lock
+$(STAMP): pyproject.toml uv.lock Makefile
 	@echo "== set-up: .venv from uv.lock"
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit(f"eventcore needs Python >= 3.11, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=python3.11")'
 	@if [ ! -x "$(UV)" ]; then \
 	  $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
 	fi
 	@if [ ! -x $(BIN)/python ]; then $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv; fi
-	@$(UV) sync --quiet --locked --all-groups --extra cli --inexact
+	@$(UV) sync --quiet --locked --all-groups --extra cli --extra postgres --extra dynamodb --extra otel --inexact
 	@touch $@
 
 setup: $(STAMP) ## create .venv with everything the other targets need
@@ -42,6 +43,18 @@ demo: $(STAMP) ## the tour: a shop at work, a crash, time travel, a rebuild
 test: $(STAMP) ## all tests (PYTEST_ARGS="-k name", WORKERS=4)
 	@echo "== tests"
 	@$(BIN)/python -m pytest -n $(WORKERS) --durations=15 $(PYTEST_ARGS)
+
+soak: $(STAMP) ## 1,000,000 events of 16 writers through crashes on Postgres, three times
+	@echo "== soak"
+	@$(BIN)/python -m tests.soak.postgres_race $(SOAK_ARGS)
+
+soak-projections: $(STAMP) ## 200,000 events of 5 writers, workers killed, rebuilds, readers polling
+	@echo "== soak, projections"
+	@$(BIN)/python -m tests.soak.projections_race $(SOAK_ARGS)
+
+soak-dynamodb: $(STAMP) ## 20,000 commits of 4 writers through kill -9 on DynamoDB Local
+	@echo "== soak, DynamoDB"
+	@$(BIN)/python -m tests.soak.dynamodb_race $(SOAK_ARGS)
 
 coverage: $(STAMP) ## all tests, with the lines and branches they reach
 	@echo "== tests with coverage"

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -38,7 +38,7 @@ from eventsourcing.utils import get_topic, resolve_topic
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
-from benchmarks.measuring import Figure, interleaved, rate, ratio, report
+from benchmarks.measuring import interleaved, rate, ratio, report
 from eventcore.aggregates.orders import Order
 from eventcore.app import open_app
 from eventcore.commands.repository import Repository
@@ -86,8 +86,8 @@ class Lines:
                 lines.append((number, product_id, present - taken, price))
 
 
-def eventcore_side(folder: Path) -> Callable[[], Decimal]:
-    app = open_app(f"sqlite:///{folder / 'eventcore.db'}")
+def eventcore_side(url: str) -> Callable[[], Decimal]:
+    app = open_app(url)
     order = Order(id=str(ORDER_ID))
     first = OrderItem(product_id="product-0", quantity=3, price=PRICE)
     order.create(items=[first], currency="GBP")
@@ -125,13 +125,8 @@ class ShippedOrder(Aggregate):
         self.state.remove(product_id, quantity)
 
 
-def shipped_side(folder: Path) -> Callable[[], Decimal]:
-    application = Application[UUID](
-        {
-            "PERSISTENCE_MODULE": "eventsourcing.sqlite",
-            "SQLITE_DBNAME": str(folder / "shipped.db"),
-        }
-    )
+def shipped_side(env: dict[str, str]) -> Callable[[], Decimal]:
+    application = Application[UUID](env)
     order = ShippedOrder(product_id="product-0", quantity=3, price=PRICE, currency="GBP")
     for kind, product_id, quantity in facts():
         if kind == "added":
@@ -193,9 +188,9 @@ class Shop(Application[UUID]):
         return OrjsonMapper(transcoder=self.construct_transcoder())
 
 
-def pydantic_shop(path: Path) -> Shop:
+def pydantic_shop(env: dict[str, str]) -> Shop:
     """An application with the order stored as pydantic events."""
-    shop = Shop({"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)})
+    shop = Shop(env)
     base: dict[str, Any] = {"originator_id": ORDER_ID, "timestamp": datetime.now(UTC)}
     first = {"product_id": "product-0", "quantity": 3, "price": PRICE, "currency": "GBP"}
     events: list[Any] = [Created(originator_version=1, **base, **first)]
@@ -209,7 +204,7 @@ def pydantic_shop(path: Path) -> Shop:
     return shop
 
 
-def tuned_side(folder: Path) -> Callable[[], Decimal]:
+def tuned_side(env: dict[str, str]) -> Callable[[], Decimal]:
     def add(lines: Lines, event: Any) -> None:
         lines.add(event.product_id, event.quantity, event.price)
 
@@ -224,7 +219,7 @@ def tuned_side(folder: Path) -> Callable[[], Decimal]:
             appliers[type(fact)](lines, fact)
         return lines
 
-    shop = pydantic_shop(folder / "tuned.db")
+    shop = pydantic_shop(env)
 
     def get() -> Decimal:
         found: Any = shop.repository.get(ORDER_ID, projector_func=project)
@@ -271,13 +266,13 @@ def _(event: ItemRemoved, order: ImmutableOrder) -> ImmutableOrder:
     return ImmutableOrder(order.id, event.originator_version, event.timestamp, order.state)
 
 
-def documented_side(folder: Path) -> Callable[[], Decimal]:
+def documented_side(env: dict[str, str]) -> Callable[[], Decimal]:
     def project(order: Any, events: Any) -> Any:
         for fact in events:
             order = mutate(fact, order)
         return order
 
-    shop = pydantic_shop(folder / "documented.db")
+    shop = pydantic_shop(env)
 
     def get() -> Decimal:
         found: Any = shop.repository.get(ORDER_ID, projector_func=project)
@@ -293,20 +288,36 @@ def seconds_of(get: Callable[[], Decimal]) -> float:
     return (time.perf_counter() - started) / GETS_PER_ROUND
 
 
-def serve(folder: Path) -> None:
+def serve(sides: dict[str, Callable[[], Decimal]]) -> None:
     """The sides under ``python -O``: the name of one a line of standard input."""
     if __debug__:
         sys.exit("the rival at its best runs under python -O")
-    sides = {"documented": documented_side(folder), "tuned": tuned_side(folder)}
     for get in sides.values():
         print(get(), flush=True)
     for line in sys.stdin:
         print(seconds_of(sides[line.strip()]), flush=True)
 
 
-def measure(folder: Path, rounds: int) -> list[Figure]:
+def measure(
+    cases: dict[str, Callable[[], Decimal]],
+    forms: Iterable[str],
+    *,
+    module: str,
+    place: str,
+    rounds: int,
+) -> dict[str, list[float]]:
+    """Events a second of the cases here and of the forms in a process beside, round by round.
+
+    Args:
+        cases: Those of this process.
+        forms: Those of the other process.
+        module: What the other process runs, with ``--serve`` and the place.
+        place: Where the other's events are.
+        rounds: How many.
+    """
+    forms = list(forms)
     with subprocess.Popen(
-        [sys.executable, "-O", "-m", "benchmarks.bench_rehydrate", "--serve", str(folder)],
+        [sys.executable, "-O", "-m", module, "--serve", place],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -319,26 +330,23 @@ def measure(folder: Path, rounds: int) -> list[Figure]:
             print(form, file=requests, flush=True)
             return EVENTS / float(answers.readline())
 
-        ours, shipped = eventcore_side(folder), shipped_side(folder)
-        totals = {ours(), shipped(), *(Decimal(answers.readline()) for _ in FORMS)}
+        def here(get: Callable[[], Decimal]) -> float:
+            return EVENTS / seconds_of(get)
+
+        totals = {get() for get in cases.values()}
+        totals |= {Decimal(answers.readline()) for _ in forms}
         if len(totals) != 1:
             sys.exit(f"the sides disagree about the order: {totals}")
-        cases: dict[str, Callable[[], float]] = {
-            "eventcore": lambda: EVENTS / seconds_of(ours),
-            "shipped": lambda: EVENTS / seconds_of(shipped),
-        }
-        cases |= {form: partial(ask, form) for form in FORMS}
-        rates = interleaved(cases, rounds)
+        measured = {name: partial(here, get) for name, get in cases.items()}
+        measured |= {form: partial(ask, form) for form in forms}
+        rates = interleaved(measured, rounds)
         requests.close()
-    mine = rates["eventcore"]
-    return [
-        rate("eventcore, from SQLite, no cache, no snapshot", mine),
-        rate("eventsourcing as shipped", rates["shipped"]),
-        *(rate(f"eventsourcing, {name}, -O", rates[form]) for form, name in FORMS.items()),
-        ratio("eventcore / shipped", mine, rates["shipped"], 5.0),
-        ratio("eventcore / pydantic as documented, -O", mine, rates["documented"], 2.0),
-        ratio("eventcore / pydantic tuned by hand, -O", mine, rates["tuned"]),
-    ]
+    return rates
+
+
+def sqlite(path: Path) -> dict[str, str]:
+    """Environment of an application of the base library on a SQLite file."""
+    return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)}
 
 
 def main() -> None:
@@ -346,12 +354,32 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.serve:
-        serve(arguments.serve)
+    options = parser.parse_args()
+    if options.serve:
+        serve({form: side(sqlite(options.serve / f"{form}.db")) for form, side in SIDES.items()})
         return
-    with tempfile.TemporaryDirectory() as folder:
-        report("Rehydrating an order of 1,000 events", measure(Path(folder), arguments.rounds))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cases = {
+            "eventcore": eventcore_side(f"sqlite:///{folder / 'eventcore.db'}"),
+            "shipped": shipped_side(sqlite(folder / "shipped.db")),
+        }
+        rates = measure(
+            cases, SIDES, module="benchmarks.bench_rehydrate", place=name, rounds=options.rounds
+        )
+    mine = rates["eventcore"]
+    figures = [
+        rate("eventcore, from SQLite, no cache, no snapshot", mine),
+        rate("eventsourcing as shipped", rates["shipped"]),
+        *(rate(f"eventsourcing, {name}, -O", rates[form]) for form, name in FORMS.items()),
+        ratio("eventcore / shipped", mine, rates["shipped"], 5.0),
+        ratio("eventcore / pydantic as documented, -O", mine, rates["documented"], 2.0),
+        ratio("eventcore / pydantic tuned by hand, -O", mine, rates["tuned"]),
+    ]
+    report("Rehydrating an order of 1,000 events", figures)
+
+
+SIDES = {"documented": documented_side, "tuned": tuned_side}
 
 
 if __name__ == "__main__":

@@ -12,10 +12,16 @@ import sqlite3
 from pathlib import Path
 from typing import NoReturn
 
+import psycopg
 import pytest
 
+from tests.dynamodb_local import VERSION, find_java
+from tests.postgres_cluster import find_programs, programs_version
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-DRIVERS = {"postgres": "psycopg", "dynamodb": "boto3", "lake": "pyarrow"}
+POSTGRES_URL = "EVENTCORE_TEST_POSTGRES"
+DYNAMODB_URL = "EVENTCORE_TEST_DYNAMODB"
+DRIVERS = {"lake": "pyarrow"}
 
 
 def demanded() -> frozenset[str]:
@@ -38,8 +44,33 @@ def shared_folder() -> Path:
 
 def available() -> dict[str, str]:
     """What this run can be tested against: name to a short description."""
-    found = {"memory": "built in", "sqlite": sqlite3.sqlite_version}
+    found = {
+        "memory": "built in",
+        "sqlite": sqlite3.sqlite_version,
+        "postgres": _describe_postgres(),
+        "dynamodb": _describe_dynamodb(),
+    }
     for backend, driver in DRIVERS.items():
         found[backend] = driver if importlib.util.find_spec(driver) else "absent"
     found["shared"] = "present" if (shared_folder() / "data").is_dir() else "absent"
     return found
+
+
+def _describe_postgres() -> str:
+    if url := os.environ.get(POSTGRES_URL):
+        try:
+            with psycopg.connect(url, connect_timeout=5) as connection:
+                version = connection.info.parameter_status("server_version")
+        except psycopg.OperationalError:
+            return f"{POSTGRES_URL} is not reached"
+        return f"{version} at {POSTGRES_URL}"
+    programs = find_programs()
+    return "absent" if programs is None else f"{programs_version(programs)} from {programs}"
+
+
+def _describe_dynamodb() -> str:
+    if importlib.util.find_spec("boto3") is None:
+        return "absent"
+    if os.environ.get(DYNAMODB_URL):
+        return f"the one at {DYNAMODB_URL}"
+    return "absent" if find_java() is None else f"DynamoDB Local of the simulator {VERSION}"

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 from tests import backends
 
+pytest_plugins = ["tests.postgres", "tests.dynamodb"]
+
 # A slow machine is not a failure (no deadline); a property that fails must fail again in CI.
 settings.register_profile(
     "default",
@@ -36,7 +38,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 def pytest_report_header() -> list[str]:
     """Versions and backends, so that a pasted report says what it was run on."""
-    packages = ("eventsourcing", "pydantic", "orjson", "hypothesis")
+    packages = ("eventsourcing", "pydantic", "orjson", "hypothesis", "psycopg")
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     profile = os.environ.get("HYPOTHESIS_PROFILE", "default")
     found = ", ".join(f"{name} ({what})" for name, what in backends.available().items())

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from uuid import UUID
 
 from eventcore.aggregates.aggregate import Aggregate
@@ -32,14 +33,31 @@ from eventcore.events.context import EventContext, event_context
 from eventcore.events.event import DomainEvent
 from eventcore.events.identifiers import UUIDv7Generator
 from eventcore.events.recorded import Recorded
+from eventcore.opening import open_log, open_views, system_clock
 from eventcore.settings import Settings, parse_store_url
 from eventcore.stores.log import Log
 
 if TYPE_CHECKING:
+    from eventcore.processes.process import ProcessManager
+    from eventcore.processes.runner import ProcessRunner
+    from eventcore.projections.following import OnPage
+    from eventcore.projections.inline import Inline
+    from eventcore.projections.live import LiveView
     from eventcore.projections.projection import Projection
-    from eventcore.projections.runner import OnPage, ProjectionRunner
+    from eventcore.projections.runner import ProjectionRunner
     from eventcore.projections.tables import RowT, Table
     from eventcore.projections.views import Views
+    from eventcore.telemetry import Telemetry
+
+__all__ = [
+    "PAUSE_FIRST_SECONDS",
+    "PAUSE_SECONDS_MAX",
+    "WAIT_TIMEOUT_SECONDS",
+    "App",
+    "open_app",
+    "open_log",
+    "open_views",
+]
 
 WAIT_TIMEOUT_SECONDS: Final = 10.0
 """How long :meth:`App.wait_for` waits unless told."""
@@ -59,6 +77,8 @@ class App:
     Attributes:
         settings: What it was opened with.
         log: The log itself, for reading and following.
+        processes: The process managers it runs.
+        telemetry: Where spans and metrics go, if anywhere.
     """
 
     def __init__(  # noqa: PLR0913 - each a keyword, the last two with a default
@@ -70,11 +90,19 @@ class App:
         snapshots: Mapping[type[Aggregate], int] | None = None,
         cached_max: int = CACHED_AGGREGATES_MAX,
         projections: Iterable[Projection] | None = None,
+        processes: Iterable[ProcessManager] = (),
+        inline: Iterable[str] = (),
+        telemetry: Telemetry | None = None,
         owns_log: bool = True,
     ) -> None:
         self.settings = settings
         self.log = log
         self._owns_log = owns_log
+        self.processes = tuple(processes)
+        self.telemetry = telemetry
+        self._inline_names = tuple(inline)
+        self._inline_lock = threading.Lock()
+        self._inline_made: Inline | None = None
         self._projections = None if projections is None else tuple(projections)
         self._clock = clock
         self._new_id = UUIDv7Generator(lambda: int(clock().timestamp() * 1000), os.urandom)
@@ -85,7 +113,7 @@ class App:
             cached_max=cached_max,
         )
         self._executor = CommandExecutor(
-            log,
+            log if telemetry is None else _observed(log, telemetry),
             repository=self._repository,
             envelopes=Envelopes(
                 now=clock,
@@ -111,7 +139,23 @@ class App:
             RetriesExhaustedError: Other writers were faster every time. Nothing was written.
             StoreUnavailableError: The outcome is unknown. A command with an id can be repeated.
         """
-        return self._executor.execute(command)
+        if self.telemetry is None:
+            return self._execute(command)
+        name, aggregate = type(command).__name__, command.__aggregate__.category
+        with self.telemetry.command(name, aggregate) as set_attributes:
+            result = self._execute(command)
+            set_attributes(
+                {"eventcore.events": len(result.events), "eventcore.repeated": result.repeated}
+            )
+            return result
+
+    def _execute(self, command: Command) -> CommandResult:
+        if not self._inline_names:
+            return self._executor.execute(command)
+        inline = self._inline  # before the append: it may have work to do inside
+        result = self._executor.execute(command)
+        inline.reach(result.position)
+        return result
 
     def get(
         self, cls: type[A], id_: str, *, version: int | None = None, as_of: datetime | None = None
@@ -137,7 +181,11 @@ class App:
             ConcurrencyConflictError: Its stream moved since. Nothing was written and what it
                 recorded is still pending: load it anew, or use :meth:`execute`, which does.
         """
-        return self._executor.save(aggregate)
+        inline = self._inline if self._inline_names else None
+        result = self._executor.save(aggregate)
+        if inline is not None:
+            inline.reach(result.position)
+        return result
 
     def append(self, *events: DomainEvent) -> tuple[Recorded[Any], ...]:
         """Append events of log-only types, all or none, with the running context around them.
@@ -145,7 +193,11 @@ class App:
         Raises:
             ConfigurationError: An event belongs to an aggregate: execute a command.
         """
-        return self._executor.append(events)
+        inline = self._inline if self._inline_names else None
+        recorded = self._executor.append(events)
+        if inline is not None and recorded:
+            inline.reach(recorded[-1].position)
+        return recorded
 
     def context(
         self, *, metadata: Mapping[str, Any] | None = None, **facts: str | None
@@ -167,27 +219,103 @@ class App:
 
         return tuple(built_in_projections())
 
+    @property
+    def _inline(self) -> Inline:
+        with self._inline_lock:
+            if self._inline_made is None:
+                self._inline_made = self._make_inline()
+            return self._inline_made
+
+    def _make_inline(self) -> Inline:
+        from eventcore.projections.inline import Inline  # noqa: PLC0415 - only where used
+
+        named = {projection.name: projection for projection in self.projections}
+        if unknown := [name for name in self._inline_names if name not in named]:
+            raise ConfigurationError(
+                message=f"inline names {unknown[0]!r}, which is none of {', '.join(named)}"
+            )
+        chosen = [named[name] for name in dict.fromkeys(self._inline_names)]
+        return Inline(self.log, self.views, chosen, registry=self.log.codec.registry)
+
     @cached_property
     def views(self) -> Views:
         """Where the read models are: beside the log, or at the URL of the settings."""
-        create = not self._owns_log or parse_store_url(self.settings.store).create
-        return open_views(self.settings.views, self.log, create=create)
+        # A log that was handed over has no URL here.
+        url = self.settings.store if self._owns_log else "memory://"
+        store = parse_store_url(url)
+        return open_views(
+            self.settings.views,
+            self.log,
+            create=store.create,
+            notify=store.notify,
+            ttl=store.ttl,
+            clock=self._clock,
+        )
 
-    def runner(self, *, on_page: OnPage | None = None) -> ProjectionRunner:
+    def runner(
+        self, names: Iterable[str] | None = None, *, on_page: OnPage | None = None
+    ) -> ProjectionRunner:
         """Runs the projections: to the head, following, or building one anew.
 
         Args:
+            names: Which; all of them by default.
             on_page: Called after each page with the events applied and the position reached.
+
+        Raises:
+            ConfigurationError: There is no projection of a name.
         """
         from eventcore.projections.runner import ProjectionRunner  # noqa: PLC0415 - only where used
 
         return ProjectionRunner(
             self.log,
             self.views,
-            self.projections,
+            self.projections if names is None else self._projections_named(names),
             registry=self.log.codec.registry,
             on_page=on_page,
+            clock=self._clock,
+            telemetry=self.telemetry,
         )
+
+    def live(self, projection: Projection, *, streams: Iterable[str] | None = None) -> LiveView:
+        """A read model folded from the log when it is asked for, in memory, never stored.
+
+        Args:
+            projection: Which; it need not be one that this application keeps.
+            streams: Fold these streams alone, where each row belongs to one; else the whole log.
+
+        Raises:
+            ConfigurationError: Its rows may be made of several streams.
+        """
+        from eventcore.projections.live import LiveView  # noqa: PLC0415 - only where used
+
+        chosen = None if streams is None else list(streams)
+        registry = self.log.codec.registry
+        return LiveView(self.log, projection, registry=registry, streams=chosen)
+
+    def process_runner(self, processes: Iterable[ProcessManager] | None = None) -> ProcessRunner:
+        """Runs process managers: folds events, sends commands, records what came due.
+
+        Args:
+            processes: Which; those that the application was opened with by default.
+        """
+        from eventcore.processes.runner import ProcessRunner  # noqa: PLC0415 - only where used
+
+        return ProcessRunner(
+            self.log,
+            self.views,
+            self.processes if processes is None else processes,
+            execute=self.execute,
+            now=self._clock,
+        )
+
+    def _projections_named(self, names: Iterable[str]) -> list[Projection]:
+        known = {projection.name: projection for projection in self.projections}
+        wanted = list(dict.fromkeys(names))
+        for name in wanted:
+            if name not in known:
+                message = f"There is no projection {name!r}, only {', '.join(known)}"
+                raise ConfigurationError(message=message)
+        return [known[name] for name in wanted]
 
     def query(
         self,
@@ -268,6 +396,9 @@ def open_app(  # noqa: PLR0913 - each a keyword with a default
     snapshots: Mapping[type[Aggregate], int] | None = None,
     cached_max: int = CACHED_AGGREGATES_MAX,
     projections: Iterable[Projection] | None = None,
+    processes: Iterable[ProcessManager] = (),
+    inline: Iterable[str] = (),
+    telemetry: Telemetry | None = None,
 ) -> App:
     """Open an application.
 
@@ -282,6 +413,11 @@ def open_app(  # noqa: PLR0913 - each a keyword with a default
             need not read every event. None are saved by default.
         cached_max: Aggregates kept in memory between calls; 0 keeps none.
         projections: The read models to keep; the built-in ones by default.
+        processes: The process managers to run, see :meth:`App.process_runner`; none by default.
+        inline: Names of projections that show what a command did when :meth:`App.execute` returns;
+            see :mod:`eventcore.projections.inline`. Runners may keep them as well.
+        telemetry: Where spans and metrics go; else to OpenTelemetry's own providers if the settings
+            ask for it.
 
     Raises:
         ConfigurationError: A URL or a setting is wrong, or a log and its URL or codec are given.
@@ -297,71 +433,26 @@ def open_app(  # noqa: PLR0913 - each a keyword with a default
         settings,
         open_log(settings.store, codec) if log is None else log,
         owns_log=log is None,
-        clock=clock or _system_clock,
+        clock=clock or system_clock,
         snapshots=snapshots,
         cached_max=cached_max,
         projections=projections,
+        processes=processes,
+        inline=inline,
+        telemetry=telemetry or (_own_telemetry() if settings.telemetry else None),
     )
 
 
-def open_log(url: str, codec: Codec | None = None) -> Log:
-    """Open a log alone, without an application around it. Close it after use.
+def _own_telemetry() -> Telemetry:
+    from eventcore.telemetry import Telemetry  # noqa: PLC0415 - only where it is asked for
 
-    Args:
-        url: See :func:`eventcore.settings.parse_store_url`.
-        codec: Reads the events that the log hands out.
-
-    Raises:
-        ConfigurationError: The URL is not understood, or the file is no such log.
-        StoreUnavailableError: The log cannot be opened.
-    """
-    location = parse_store_url(url)
-    if location.scheme == "memory":
-        from eventcore.stores.memory.log import MemoryLog  # noqa: PLC0415 - only what is used
-
-        return MemoryLog(codec)
-    # Importing it takes as long as all the rest, and not every application uses it.
-    from eventcore.stores.sqlite.log import SQLiteLog  # noqa: PLC0415
-
-    return SQLiteLog(location.path, codec, synchronous=location.synchronous, create=location.create)
+    return Telemetry()
 
 
-def open_views(url: str | None, log: Log, *, create: bool = True) -> Views:
-    """Open the database of read models. Close it after use.
+def _observed(log: Log, telemetry: Telemetry) -> Log:
+    from eventcore.commands.observing import ObservedLog  # noqa: PLC0415 - only where used
 
-    Args:
-        url: See :func:`eventcore.settings.parse_store_url`; None: the log's own database.
-        log: The log they are made from.
-        create: Without a URL: create missing tables, else refuse. A URL says so itself.
-
-    Raises:
-        ConfigurationError: The URL is not understood, or the file is no database.
-        SchemaMismatchError: It holds no read models, and they are not to be created.
-        StoreUnavailableError: It cannot be opened.
-    """
-    from eventcore.projections.memory import MemoryViews  # noqa: PLC0415 - only what is used
-    from eventcore.stores.memory.log import MemoryLog  # noqa: PLC0415 - likewise
-
-    if url is None and isinstance(log, MemoryLog):
-        return MemoryViews()
-    if url is not None and parse_store_url(url).scheme == "memory":
-        return MemoryViews()
-    from eventcore.projections.sqlite import SQLiteViews  # noqa: PLC0415 - likewise
-    from eventcore.stores.sqlite.log import SQLiteLog  # noqa: PLC0415 - likewise
-
-    if url is not None:
-        location = parse_store_url(url)
-        return SQLiteViews(location.path, create=location.create, synchronous=location.synchronous)
-    if isinstance(log, SQLiteLog):
-        # The same connections: a page of rows and an append never wait for each other's file lock.
-        return SQLiteViews(log.connections, create=create)
-    raise ConfigurationError(
-        message=f"A {type(log).__name__} holds no read models: name their database with views=URL"
-    )
-
-
-def _system_clock() -> datetime:
-    return datetime.now(UTC)
+    return cast("Log", ObservedLog(log, telemetry))
 
 
 def _pause(attempt: int) -> None:

@@ -6,6 +6,7 @@
     ├── ConfigurationError            fix:    a URL, setting or extra is wrong or missing
     │   ├── MissingExtraError         fix:    install the named extra
     │   ├── SchemaMismatchError       fix:    a table exists with another shape
+    │   ├── DefinitionChangedError    fix:    another definition made a projection's rows: rebuild
     │   └── RegistrationError         fix:    two event types share a name, …
     ├── InvalidEventError             fix:    from outside, and no event; carries a reason code
     ├── InputError                    fix:    a file is missing, damaged or forbidden
@@ -19,10 +20,14 @@
     │   │   └── CommandIdReusedError  fix:    a command's id was used for another command
     │   ├── LimitExceededError        fix:    too large, too many; nothing was sent
     │   ├── StoreUnavailableError     retry:  locked, full, unreachable; outcome may be unknown
+    │   ├── LogRewoundError           look:   events that were read are gone: rebuild
+    │   ├── LogRestoredError          look:   a table was restored or replaced: repair it
+    │   ├── LogDamagedError           look:   a table was changed by hand: repair it
     │   └── StoreClosedError          fix:    used after close()
     ├── ProjectionError               look:   a projection stopped
     │   ├── ProjectionFailedError     fix:    a handler raised on the named event
     │   ├── CheckpointMovedError      retry:  another runner advanced the same projection
+    │   ├── ReadModelsDifferError     look:   a rebuild made other rows: nothing was replaced
     │   └── ViewsOfAnotherLogError    fix:    its rows were made from another log: rebuild them
     ├── WaitTimeoutError              retry:  a read model did not reach the position in time
     ├── RetriesExhaustedError         retry:  a command lost its race too many times
@@ -86,6 +91,20 @@ class SchemaMismatchError(ConfigurationError):
     """A table has another shape than this version of eventcore or your projection needs."""
 
     template = "Table {table} in {database} has {found}, expected {expected}. {action}"
+
+
+class DefinitionChangedError(ConfigurationError):
+    """Rows of a projection were made by another definition of it. Nothing was changed.
+
+    Rebuild it: the new rows are made beside the old ones, which are read until then. If the change
+    makes no other rows (a name, a fix of what never happened), accept it.
+    """
+
+    template = (
+        "The rows of projection {projection} in {database} were made {what}. Rebuild it beside "
+        "them: eventcore projections rebuild {projection}; or, if the change makes no other rows: "
+        "eventcore projections accept {projection}"
+    )
 
 
 class RegistrationError(ConfigurationError):
@@ -204,6 +223,41 @@ class StoreUnavailableError(StoreError):
     template = "{store} is unavailable: {problem}"
 
 
+class LogRewoundError(StoreError):
+    """Events that a subscription handed out are no longer in the log. Look at what became of it.
+
+    The server lost commits in a failover, or an older state was restored under its followers. What
+    was made from those events stands on a past that did not happen: rebuild it.
+    """
+
+    template = (
+        "{store} no longer has the event at position {position} that a subscription handed out: "
+        "the server lost commits, in a failover or a restore. Rebuild what was made from it"
+    )
+
+
+class LogRestoredError(StoreError):
+    """The log's table is not as the log left it. Nothing was written: look, then repair it.
+
+    It was restored from a backup, replaced by another one of its name, or set back; or a repair of
+    it goes on, or was broken off.
+    """
+
+    template = (
+        "{store}: {problem}. Commits at its end may be there in part: stop all writers, look "
+        "whether it is the right table, and run eventcore db repair"
+    )
+
+
+class LogDamagedError(StoreError):
+    """Records of a log overlap: somebody changed its table by hand. Look at it, then repair it."""
+
+    template = (
+        "{store}: position {position} is written twice. The table was restored or changed by hand: "
+        "stop all writers and run eventcore db repair"
+    )
+
+
 class StoreClosedError(StoreError):
     """The store was used after ``close()``."""
 
@@ -229,6 +283,21 @@ class CheckpointMovedError(ProjectionError):
 
     template = (
         "Projection {projection} was at {expected}, found {found}: another runner is keeping it"
+    )
+
+
+class ReadModelsDifferError(ProjectionError):
+    """A rebuild by the same definition made other rows, or events fail that did not before.
+
+    Look at the differing keys (``comparison``). Either the rows were changed by hand or by a
+    fault, and the new ones heal that: accept the differences. Or a handler is no pure function of
+    the events. The live rows are as they were, the new ones are kept beside them.
+    """
+
+    template = (
+        "The rebuilt rows of projection {projection} do not take the live ones' place yet: "
+        "{problem}. Nothing was replaced. Look at that; to replace them nevertheless: "
+        "eventcore projections rebuild {projection} --accept-differences"
     )
 
 

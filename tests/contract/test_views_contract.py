@@ -3,22 +3,29 @@
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
+import psycopg
 import pytest
 
 from eventcore.errors import (
     CheckpointMovedError,
     ConfigurationError,
+    RegistrationError,
     SchemaMismatchError,
     StoreClosedError,
     StoreError,
 )
 from eventcore.projections import Index, MemoryViews, Projection, Table, TimeText
 from eventcore.projections.anchors import Anchor
+from eventcore.projections.columns import AtLeast, Digits
+from eventcore.projections.dynamodb import DynamoDBViews
+from eventcore.projections.postgres import PostgresViews
 from eventcore.projections.sqlite import SQLiteViews
 from eventcore.projections.transactions import Checkpoint
 from eventcore.projections.views import Views
+from tests.dynamodb_views import dynamodb_views, model_views
+from tests.model_dynamodb_rows import RowTables
 
 
 class ThingRow(NamedTuple):
@@ -59,6 +66,20 @@ class Things(Projection):
     tables = (THINGS, PARTS)
 
 
+class BoundedRow(NamedTuple):
+    name: str
+    number: Annotated[int, AtLeast(1)]
+    total: Annotated[Decimal, Digits(3, 2), AtLeast(0)] | None = None
+
+
+BOUNDED = Table("bounded", BoundedRow, key=["name"])
+
+
+class Bounded(Projection):
+    name = "bounded"
+    tables = (BOUNDED,)
+
+
 class Others(Projection):
     name = "others"
     tables = (Table("others", PartRow, key=["label"], group=["owner"]),)
@@ -80,11 +101,22 @@ FULL = ThingRow(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "dynamodb", "model of dynamodb"])
 def views(request, tmp_path):
-    views: Views = (
-        MemoryViews() if request.param == "memory" else SQLiteViews(tmp_path / "views.db")
-    )
+    views: MemoryViews | SQLiteViews | PostgresViews | DynamoDBViews
+    match request.param:
+        case "memory":
+            views = MemoryViews()
+        case "sqlite":
+            views = SQLiteViews(tmp_path / "views.db")
+        case "dynamodb":
+            views = dynamodb_views(request.getfixturevalue("dynamodb"))
+        case "model of dynamodb":
+            # So that it cannot drift from what it is a model of.
+            views = model_views(RowTables(), with_ttl=True)
+        case _:
+            found = request.getfixturevalue("postgres_schema")
+            views = PostgresViews(found.url, schema=found.schema)
     yield views
     views.close()
 
@@ -199,6 +231,52 @@ def test_a_checkpoint_keeps_the_event_it_stands_on(kept):
     assert kept.reset(Things()) == Checkpoint(0, 1, 2)
 
 
+def test_a_checkpoint_that_is_revised_refuses_who_built_on_the_one_before(kept):
+    before, anchor = kept.checkpoint("things"), Anchor(4, "some event")
+    with kept.transaction() as transaction:
+        transaction.advance("things", before, 4, anchor=anchor, revise=True)
+        transaction.upsert(THINGS, [THING])
+    assert kept.checkpoint("things") == Checkpoint(4, 1, 2, anchor)
+
+    with kept.transaction() as transaction:
+        transaction.advance("things", kept.checkpoint("things"), 4, revise=True)
+    assert kept.checkpoint("things") == Checkpoint(4, 1, 3)
+
+    with pytest.raises(CheckpointMovedError), kept.transaction() as transaction:
+        transaction.advance("things", Checkpoint(4, 1, 2, anchor), 4, revise=True)
+    assert kept.checkpoint("things") == Checkpoint(4, 1, 3)
+
+
+def test_a_checkpoint_is_revised_with_many_rows_as_well(kept):
+    rows = [PartRow("a", place, "x") for place in range(250)]
+    for position, anchor in ((1, Anchor(1, "some event")), (1, None)):
+        with kept.transaction() as transaction:
+            before = kept.checkpoint("things")
+            transaction.upsert(PARTS, rows)
+            transaction.advance("things", before, position, anchor=anchor, revise=True)
+
+    assert kept.checkpoint("things") == Checkpoint(1, 1, 3)
+    assert kept.count(PARTS) == 250
+
+
+class Ledger(Projection):
+    name = "eventcore_ledger"
+    tables = (Table("eventcore_ledger", PartRow, key=["owner", "place"], internal=True),)
+
+
+def test_the_library_keeps_tables_of_its_own_beside(kept):
+    [ledger] = Ledger.tables
+    kept.ensure(Ledger())
+    with kept.transaction() as transaction:
+        transaction.upsert(ledger, [PartRow("a", 1, "x")])
+        transaction.upsert(PARTS, [PartRow("a", 1, "y")])
+        transaction.advance("things", kept.checkpoint("things"), 1)
+
+    assert list(kept.query(ledger)) == [PartRow("a", 1, "x")]
+    assert list(kept.query(PARTS)) == [PartRow("a", 1, "y")]
+    assert kept.checkpoint("eventcore_ledger") == Checkpoint(0, 1, 1)
+
+
 def test_a_transaction_sees_its_own_changes(kept):
     put(kept, THINGS, THING)
 
@@ -270,6 +348,77 @@ def test_a_row_that_does_not_fit_is_refused_and_nothing_is_written(kept, wrong):
 def test_a_key_that_does_not_fit_is_refused(kept):
     with pytest.raises(StoreError, match="a key: column place is a str, expected int"):
         kept.load_rows(PARTS, [("a", "1")])
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (BoundedRow("a", 0), "column number is below 1"),
+        (BoundedRow("a", 1, Decimal("-0.01")), "column total is below 0"),
+        (BoundedRow("a", 1, Decimal("NaN")), "column total is not a finite number"),
+        (BoundedRow("a", 1, Decimal(1000)), "column total is an amount of more than 3 digits"),
+        (
+            BoundedRow("a", 1, Decimal("0.001")),
+            "amount of more than .* 2 places",
+        ),
+    ],
+)
+def test_a_row_beyond_its_bounds_is_refused_and_nothing_is_written(views, row, problem):
+    views.ensure(Bounded())
+
+    with pytest.raises(StoreError, match=problem):
+        put(views, BOUNDED, BoundedRow("b", 1), row)
+
+    assert list(views.query(BOUNDED)) == []
+
+
+def test_a_row_within_its_bounds_comes_back_in_the_form_of_any_other(views):
+    views.ensure(Bounded())
+    put(
+        views,
+        BOUNDED,
+        BoundedRow("a", 1, Decimal("999.90")),
+        BoundedRow("b", 2**63 - 1, Decimal("-0.00")),
+        BoundedRow("c", 1),
+    )
+
+    shown = [BOUNDED.public(row) for row in views.query(BOUNDED)]
+
+    assert [row["total"] for row in shown] == ["999.9", "0", None]
+    assert list(views.query(BOUNDED, {"total": "999.900"})) == [
+        BoundedRow("a", 1, Decimal("999.9"))
+    ]
+
+
+@pytest.mark.parametrize("values", ["'a', 0, '1'", "'a', 1, '-1'"])
+def test_the_database_itself_refuses_what_is_beyond_the_bounds(views, postgres_schema, values):
+    views.ensure(Bounded())
+    match views:
+        case SQLiteViews():
+            with pytest.raises(StoreError, match="CHECK"), views.transaction() as transaction:
+                transaction.connection.execute(f"INSERT INTO bounded VALUES ({values})")
+        case PostgresViews():
+            place = postgres_schema
+            with place.connect() as connection, pytest.raises(psycopg.errors.CheckViolation):
+                connection.execute(f'INSERT INTO "{place.schema}".bounded VALUES ({values})')
+        case _:
+            assert isinstance(views, MemoryViews | DynamoDBViews)  # no other way in
+
+    assert list(views.query(BOUNDED)) == []
+
+
+class LongNameRow(NamedTuple):
+    name: Annotated[str, AtLeast(1)]
+
+
+class ManyDigitsRow(NamedTuple):
+    name: Annotated[int, Digits(3, 2)]
+
+
+@pytest.mark.parametrize("row", [LongNameRow, ManyDigitsRow])
+def test_a_bound_on_a_column_that_cannot_have_it_is_refused(row):
+    with pytest.raises(RegistrationError, match="bounds no column of the kind"):
+        Table("wrong", row, key=["name"])
 
 
 def test_a_time_in_another_zone_is_kept_as_utc(kept):
@@ -381,7 +530,49 @@ def test_a_query_may_be_limited_and_left_in_the_middle(kept):
     assert kept.count(PARTS) == 1_200
 
 
+def test_a_sorted_query_gives_rows_by_an_index_from_a_bound_on(kept):
+    times = [AT + timedelta(seconds=second) for second in (3, 1, 2, 1)]
+    rows = [THING._replace(thing_id=name, at=at) for name, at in zip("dcba", times, strict=True)]
+    put(kept, THINGS, FULL, *rows)
+
+    def found(since: object = None, limit: int | None = None) -> str:
+        rows = kept.query_sorted(THINGS, "status", "new", by="at", since=since, limit=limit)
+        return "".join(row.thing_id for row in rows)
+
+    # Those of one time by key.
+    assert found() == "acbd"
+    assert found(times[2]) == "bd"
+    assert found("2026-03-01T12:00:01.000006Z") == "bd"
+    assert found(limit=1) == "a"
+    assert found(AT + timedelta(days=1)) == ""
+
+
+def test_a_sorted_query_of_many_rows_goes_on_where_it_was(kept):
+    put(kept, PARTS, *(PartRow("a", place, "x" * 500) for place in range(1_300, -10, -1)))
+
+    places = [row.place for row in kept.query_sorted(PARTS, "owner", "a", by="place", since=-5)]
+
+    assert places == list(range(-5, 1_301))
+
+
+@pytest.mark.parametrize(
+    ("column", "by", "value", "message"),
+    [
+        ("status", "thing_id", "new", "has no index that begins with status and thing_id"),
+        ("at", "status", AT, "has no index that begins with at and status"),
+        ("status", "colour", "new", "has no index that begins with status and colour"),
+        ("status", "at", None, "None has no order"),
+    ],
+)
+def test_a_sorted_query_that_no_index_serves_is_refused(  # noqa: PLR0917 - a table of cases
+    kept, column, by, value, message
+):
+    with pytest.raises(ConfigurationError, match=message):
+        kept.query_sorted(THINGS, column, value, by=by)
+
+
 def test_a_table_that_was_never_made_is_empty(views):
+    assert list(views.query_sorted(THINGS, "status", "new", by="at")) == []
     assert list(views.query(THINGS)) == []
     assert views.count(THINGS) == 0
 
@@ -480,6 +671,22 @@ def test_expiring_deletes_rows_older_than_the_ttl_and_no_others(kept):
     assert kept.checkpoint("things").revision == 3
 
 
+def test_what_is_folded_on_depends_on_no_clock_but_on_what_was_expired(kept):
+    old = THING._replace(at=AT - timedelta(days=11))
+    put(kept, THINGS, old)
+
+    assert kept.load_rows(THINGS, ["a"]) == [old]
+    with kept.transaction() as transaction:
+        assert transaction.load_rows(THINGS, ["a"]) == [old]
+    before = kept.checkpoint("things")
+    assert kept.expire(Things(), AT) == 1
+    assert kept.load_rows(THINGS, ["a"]) == []
+    # Whoever remembers it is told.
+    with pytest.raises(CheckpointMovedError), kept.transaction() as transaction:
+        transaction.advance("things", before, 1)
+    assert kept.load_rows(THINGS, ["a"]) == []
+
+
 def test_a_change_wakes_those_who_wait(kept):
     token = kept.signal.token()
     woken = []
@@ -527,3 +734,14 @@ def test_the_database_itself_refuses_what_the_declaration_does_not_allow(tmp_pat
 
     assert list(views.query(THINGS)) == []
     views.close()
+
+
+def test_a_checkpoint_without_tables_begins_once_and_is_given_as_it_is(views):
+    with views.transaction() as transaction:
+        begun = transaction.begin("things/0", 3)
+        transaction.advance("things/0", begun, 7, revise=True)
+
+    assert begun == Checkpoint(0, 3, 1)
+    with views.transaction() as transaction:
+        assert transaction.begin("things/0", 4) == Checkpoint(7, 3, 2)
+    assert views.checkpoint("things/0") == Checkpoint(7, 3, 2)

@@ -9,9 +9,15 @@ import pytest
 
 from tests.backends import REPOSITORY
 from tests.docs.run_document import NOT_RUN
+from tests.dynamodb import DynamoDBPlace
+from tests.postgres import PostgresSchema
 
 RUNNER = Path(__file__).with_name("run_document.py")
 DOCUMENT_SECONDS_MAX = 240
+ON_POSTGRES = "<!-- run on Postgres -->"
+"""Stands in a document whose reader has a server: it finds an empty schema in its environment."""
+ON_DYNAMODB = "<!-- run on DynamoDB -->"
+"""Likewise, an endpoint without tables of the log's name."""
 DOCUMENTS = sorted(
     path.relative_to(REPOSITORY).as_posix()
     for path in [*REPOSITORY.glob("README.md"), *REPOSITORY.glob("docs/**/*.md")]
@@ -19,12 +25,15 @@ DOCUMENTS = sorted(
 )
 
 
-def run_document(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_document(
+    document: Path, folder: Path, variables: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run one document in a fresh interpreter: its types and threads cannot reach another's."""
     programs = Path(sys.executable).parent
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("EVENTCORE_")
     }
+    environment |= variables or {}
     environment["PATH"] = f"{programs}{os.pathsep}{environment.get('PATH', '')}"
     return subprocess.run(
         [sys.executable, "-W", "error", str(RUNNER), str(document)],
@@ -37,9 +46,39 @@ def run_document(document: Path, folder: Path) -> subprocess.CompletedProcess[st
     )
 
 
+def environment_on(place: PostgresSchema) -> dict[str, str]:
+    """What is set where a service runs: our own variable, and those of ``eventsourcing``."""
+    return {
+        "EVENTCORE_STORE": place.store_url,
+        "POSTGRES_DBNAME": place.dbname,
+        "POSTGRES_HOST": place.host,
+        "POSTGRES_PORT": str(place.port),
+        "POSTGRES_USER": place.user,
+        "POSTGRES_PASSWORD": "trusted",
+        "POSTGRES_SCHEMA": place.schema,
+    }
+
+
+def environment_on_dynamodb(place: DynamoDBPlace) -> dict[str, str]:
+    """Likewise; credentials are set by the fixture."""
+    return {
+        "EVENTCORE_STORE": place.store_url,
+        "DYNAMODB_TABLE": place.table,
+        "DYNAMODB_ENDPOINT_URL": place.url,
+        "AWS_REGION": place.region,
+    }
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_the_code_in_the_document_runs(document, tmp_path, subtests):
-    done = run_document(REPOSITORY / document, tmp_path)
+def test_the_code_in_the_document_runs(document, tmp_path, *, subtests, request):
+    text = (REPOSITORY / document).read_text("utf-8")
+    variables: dict[str, str] = {}
+    if ON_DYNAMODB in text:
+        variables |= environment_on_dynamodb(request.getfixturevalue("dynamodb"))
+    if ON_POSTGRES in text:
+        variables |= environment_on(request.getfixturevalue("postgres_schema"))
+
+    done = run_document(REPOSITORY / document, tmp_path, variables)
 
     assert done.returncode == 0, f"{document}\n{done.stdout}\n{done.stderr}"
     for line in done.stdout.splitlines():
@@ -86,6 +125,30 @@ def test_a_command_that_fails_fails_the_document(tmp_path):
 
     assert done.returncode == 1
     assert "exit code 127" in done.stderr
+
+
+def test_a_document_on_postgres_finds_its_schema_in_the_environment(tmp_path, postgres_schema):
+    document = tmp_path / "postgres.md"
+    document.write_text(
+        "```python\nfrom eventcore.app import open_app\n"
+        "with open_app() as app:\n    print(app.log.connections.schema)\n```\n"
+    )
+
+    done = run_document(document, tmp_path, environment_on(postgres_schema))
+
+    assert (done.returncode, done.stdout) == (0, f"{postgres_schema.schema}\n")
+
+
+def test_a_document_on_dynamodb_finds_its_table_in_the_environment(tmp_path, dynamodb):
+    document = tmp_path / "dynamodb.md"
+    document.write_text(
+        "```python\nfrom eventcore.app import open_app\n"
+        "with open_app() as app:\n    print(app.log.keys.table)\n```\n"
+    )
+
+    done = run_document(document, tmp_path, environment_on_dynamodb(dynamodb))
+
+    assert (done.returncode, done.stdout) == (0, f"{dynamodb.table}\n")
 
 
 def test_a_marked_block_is_not_run_and_its_reason_is_shown(tmp_path):

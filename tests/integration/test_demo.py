@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,3 +175,26 @@ def test_a_block_that_raises_leaves_no_worker(tmp_path: Path):
         must(worker.report == {"never": "so"}, "made up")
 
     assert not worker.running
+
+
+def test_an_interrupt_while_a_worker_starts_leaves_no_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            signal.raise_signal(signal.SIGINT)  # it runs, and nobody has noted it yet
+
+    monkeypatch.setattr("subprocess.Popen", Interrupted)
+    # Whoever runs the tests may ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        with pytest.raises(KeyboardInterrupt), Workers(tmp_path) as workers:
+            workers.start("writer 1", "eventcore.cli.demo.writer", [url, "1"])
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert processes_naming(str(tmp_path)) == []

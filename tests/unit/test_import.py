@@ -16,6 +16,7 @@ SLOW = {
     "duckdb",
     "email_validator",
     "eventsourcing",
+    "opentelemetry",
     "psycopg",
     "pyarrow",
     "rich",

@@ -6,13 +6,15 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib import metadata
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import typer
 
+from eventcore.cli.findings import Finding
 from eventcore.cli.options import OPTIONS
 from eventcore.cli.output import EXIT_NO, console, print_json, safe
-from eventcore.errors import ConfigurationError, EventCoreError
+from eventcore.errors import ConfigurationError, EventCoreError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from eventcore.app import App
@@ -23,32 +25,87 @@ FEED_TIMEOUT_SECONDS: Final = 5.0
 """How long the feed may take to hand out an event that is stored already."""
 
 
-class Finding(NamedTuple):
-    """What one look found.
+_RACE = typer.Option(
+    False,
+    "--race",
+    help="Instead, hold a race on a Postgres server, in about three seconds and a scratch schema: "
+    "which events does a reader lose of a textbook's table, and of eventcore's log?",
+)
+_URL = typer.Argument(None, metavar="URL", help="--race: where; else the store.")
+_TABLE = typer.Option(
+    None,
+    "--table",
+    metavar="SCHEMA.TABLE",
+    help="--race: also a table made like this one of yours, which is only looked at.",
+)
+_POSITION = typer.Option(
+    None,
+    "--position",
+    metavar="COLUMN",
+    help="--table: the column that its readers go by; else the one that a sequence fills.",
+)
+_SECONDS = typer.Option(
+    None,
+    "--seconds",
+    min=0.1,
+    max=600.0,
+    help="--race: how long the first table is written to; else 0.5. The others get the same.",
+)
+_WITH_LOCK = typer.Option(
+    False,
+    "--with-lock",
+    help="--race: writers lock the table first, which loses nothing and costs a lot.",
+)
 
-    Attributes:
-        check: What was looked at.
-        ok: Whether it is as it should be.
-        detail: What was found.
-        action: What to do about it; empty if nothing.
+
+def doctor(
+    url: str | None = _URL,
+    *,
+    race: bool = _RACE,
+    table: str | None = _TABLE,
+    position: str | None = _POSITION,
+    seconds: float | None = _SECONDS,
+    with_lock: bool = _WITH_LOCK,
+) -> None:
+    """Look at versions, the store, tables, read models and the feed; exit 1 if something is wrong.
+
+    Looks only: nothing that is missing is created. With --race it writes, in a schema of its
+    own that is gone afterwards, and exits 1 if eventcore's log or your table loses events.
     """
-
-    check: str
-    ok: bool
-    detail: str
-    action: str = ""
-
-
-def doctor() -> None:
-    """Look at versions, files, tables, read models and the feed; exit 1 if something is wrong.
-
-    Looks only: a store that is missing is not created.
-    """
+    if race:
+        if position is not None and table is None:
+            raise ConfigurationError(message="--position names a column of --table")
+        _race(url, table=table, position=position, seconds=seconds, with_lock=with_lock)
+        return
+    if url or table or position or seconds or with_lock:
+        raise ConfigurationError(
+            message="A URL, --table, --position, --seconds and --with-lock belong to --race. "
+            "A store to look at is named with --store URL"
+        )
     healthy = True
     for finding in _findings(OPTIONS.settings()):
         healthy &= finding.ok
         _print(finding)
     if not healthy:
+        raise typer.Exit(EXIT_NO)
+
+
+def _race(
+    url: str | None,
+    *,
+    table: str | None,
+    position: str | None,
+    seconds: float | None,
+    with_lock: bool,
+) -> None:
+    from eventcore.cli.racing.holding import hold_race  # noqa: PLC0415 - the driver
+    from eventcore.cli.racing.plans import SECONDS_DEFAULT, Plan  # noqa: PLC0415 - likewise
+    from eventcore.cli.racing.telling import tell  # noqa: PLC0415 - likewise
+
+    plan = Plan(seconds=seconds or SECONDS_DEFAULT, is_locking=with_lock)
+    report = hold_race(url or OPTIONS.settings().store, plan, table=table, position=position)
+    tell(report)
+    if not report.is_ok:
         raise typer.Exit(EXIT_NO)
 
 
@@ -67,22 +124,52 @@ def _print(finding: Finding) -> None:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     yield _versions()
-    try:
-        from eventcore.cli.files import store_files  # noqa: PLC0415 - a broken URL is a finding, too
-
-        files = store_files(settings)
-    except ConfigurationError as error:
-        yield Finding(
-            "store", ok=False, detail=str(error), action="doctor can look at SQLite stores"
-        )
-        return
     usable = True
-    for file in files:
-        for finding in _file_findings(file):
-            usable &= finding.ok or finding.check == "tables"
+    try:
+        for finding in _place_findings(settings):
+            # What is wrong with these does not keep one from looking further.
+            usable &= finding.ok or finding.check in {"tables", "durability", "rights", "scratch"}
             yield finding
+    except ConfigurationError as error:
+        action = "doctor can look at stores on SQLite, Postgres and DynamoDB"
+        yield Finding("store", ok=False, detail=str(error), action=action)
+        return
     if usable:
         yield from _app_findings()
+
+
+def _place_findings(settings: Settings) -> Iterator[Finding]:
+    """Looks at files and schemas without opening the store."""
+    from eventcore.settings import parse_store_url  # noqa: PLC0415 - a broken URL is a finding, too
+
+    log = parse_store_url(settings.store)
+    views = log if settings.views is None else parse_store_url(settings.views)
+    if not {"postgresql", "dynamodb"} & {log.scheme, views.scheme}:
+        from eventcore.cli.files import store_files  # noqa: PLC0415 - likewise
+
+        for file in store_files(settings):
+            yield from _file_findings(file)
+        return
+    from eventcore.cli.files import StoreFile  # noqa: PLC0415 - likewise
+    from eventcore.cli.readmodels import all_projections  # noqa: PLC0415 - likewise
+
+    for location in dict.fromkeys((log, views)):
+        has_log, has_views = location == log, location == views
+        projections = all_projections() if has_views else ()
+        if location.scheme == "postgresql":
+            from eventcore.cli.postgres_doctoring import (  # noqa: PLC0415 - the driver
+                postgres_findings,
+            )
+
+            yield from postgres_findings(location, log=has_log, projections=projections)
+        elif location.scheme == "dynamodb":
+            from eventcore.cli.dynamodb_doctoring import (  # noqa: PLC0415 - likewise
+                dynamodb_findings,
+            )
+
+            yield from dynamodb_findings(location, log=has_log, projections=projections)
+        elif location.scheme == "sqlite":
+            yield from _file_findings(StoreFile(Path(location.path), log=has_log, views=has_views))
 
 
 def _versions() -> Finding:
@@ -146,24 +233,42 @@ def _table_findings(file: StoreFile) -> Iterator[Finding]:
 def _app_findings() -> Iterator[Finding]:
     looks: tuple[tuple[str, Callable[[App], Iterator[Finding]]], ...] = (
         ("durability", _durability),
+        ("held feed", _holders),
         ("read models", _projections),
         ("feed", _feed),
     )
     try:
-        with OPTIONS.open() as app:
+        with OPTIONS.open(create=False) as app:
             for check, look in looks:
                 try:
                     yield from look(app)
                 except EventCoreError as error:
-                    yield Finding(check, ok=False, detail=str(error), action="see the message")
+                    yield _failed(check, error)
     except EventCoreError as error:
-        yield Finding("store", ok=False, detail=str(error), action="see the message")
+        # Without a log these cannot be looked at; what else is wrong is said once.
+        checks = ("read models", "feed") if _is_absent(error) else ("store",)
+        for check in checks:
+            yield _failed(check, error)
+
+
+def _failed(check: str, error: EventCoreError) -> Finding:
+    if _is_absent(error):
+        detail = "not looked at: tables are missing"
+        return Finding(check, ok=False, detail=detail, action="eventcore db apply")
+    return Finding(check, ok=False, detail=str(error), action="see the message")
+
+
+def _is_absent(error: EventCoreError) -> bool:
+    return isinstance(error, SchemaMismatchError) and error.found in {
+        "not been created",
+        "no table",
+    }
 
 
 def _durability(app: App) -> Iterator[Finding]:
     connections = getattr(app.log, "connections", None)
-    if connections is None:
-        return
+    if connections is None or not hasattr(connections, "reading"):
+        return  # a server was asked before
     with connections.reading() as connection:
         (level,) = connection.execute("PRAGMA synchronous").fetchone()
     detail = {
@@ -184,6 +289,29 @@ def _projections(app: App) -> Iterator[Finding]:
             detail += f" ({one.lag_seconds:,.0f} s)"
         action = "eventcore projections run --once, or keep `eventcore projections run` running"
         yield Finding("read models", ok=False, detail=detail, action=action)
+
+
+def _holders(app: App) -> Iterator[Finding]:
+    from eventcore.projections.statuses import HELD_SECONDS_MIN  # noqa: PLC0415 - help needs none
+    from eventcore.stores.holders import FeedWatch, lasting_holders  # noqa: PLC0415 - likewise
+
+    if not isinstance(app.log, FeedWatch):
+        return
+    lasting = lasting_holders(app.log, HELD_SECONDS_MIN)
+    if not lasting:
+        detail = f"nothing holds it ({len(app.log.feed_holders())} writers at work just now)"
+        yield Finding("held feed", ok=True, detail=detail)
+    for one in lasting:
+        query = f"; query: {one.query}" if one.query else ""
+        action = "let it commit or roll back"
+        if one.pid is not None:
+            action = f"end it if it is forgotten: SELECT pg_terminate_backend({one.pid})"
+        elif one.query:
+            action = f"decide it: COMMIT PREPARED '{one.query}' or ROLLBACK PREPARED '{one.query}'"
+        if one.age_seconds is None:
+            action += "; GRANT pg_read_all_stats to this role, and its age and query are shown"
+        detail = f"followers may have to wait for {one.who}{query}"
+        yield Finding("held feed", ok=False, detail=detail, action=action)
 
 
 def _feed(app: App) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from eventcore.cli.importing import projections_with
@@ -59,10 +59,20 @@ class Options:
 
         return Settings.load(store=self.store, views=self.views)
 
-    def open(self) -> App:
-        """Open the application that the options name, with the user's own read models."""
+    def open(self, *, create: bool = True) -> App:
+        """Open the application that the options name, with the user's own read models.
+
+        Args:
+            create: Create what is missing, unless the URL forbids it; else only look.
+        """
+        from eventcore.settings import without_creating  # noqa: PLC0415 - see settings
+
         own = projections_with(self.modules) if self.modules else None
-        return open_store(self.settings(), own)
+        settings = self.settings()
+        if not create:
+            views = None if settings.views is None else without_creating(settings.views)
+            settings = replace(settings, store=without_creating(settings.store), views=views)
+        return open_store(settings, own)
 
 
 def open_store(settings: Settings, projections: list[Projection] | None = None) -> App:

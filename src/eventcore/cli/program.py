@@ -18,6 +18,7 @@ from eventcore.cli import (
     doctoring,
     events,
     ingesting,
+    processes,
     projections,
     schemas,
     states,
@@ -65,6 +66,7 @@ program.add_typer(events.program, name="events", epilog=EPILOG)
 program.command("state", epilog=EPILOG)(states.state)
 program.command("query", epilog=EPILOG)(states.query)
 program.add_typer(projections.program, name="projections", epilog=EPILOG)
+program.add_typer(processes.program, name="processes", epilog=EPILOG)
 program.command("copy", epilog=EPILOG)(copying.copy)
 program.add_typer(databases.program, name="db", epilog=EPILOG)
 program.command("doctor", epilog=EPILOG)(doctoring.doctor)

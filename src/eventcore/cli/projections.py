@@ -2,46 +2,108 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-import time
-from types import FrameType
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
 
+from eventcore.cli import following, parking
+from eventcore.cli.following import Pages
+from eventcore.cli.logs import LogForm, logging_to_stderr
 from eventcore.cli.options import EPILOG, OPTIONS
 from eventcore.cli.output import (
+    EXIT_NO,
+    answer_no,
     cell,
     console,
     errors,
     print_json,
     print_records,
     progress_bar,
+    safe,
 )
-from eventcore.cli.readmodels import all_projections, find_projection
-from eventcore.errors import ConfigurationError
+from eventcore.cli.readmodels import find_projection
+from eventcore.cli.rebuilding import add_to as add_rebuilds
+from eventcore.errors import ConfigurationError, SchemaMismatchError
+from eventcore.settings import (
+    LEASE_SECONDS,
+    LEASE_SECONDS_MAX,
+    LEASE_SECONDS_MIN,
+    LEASE_SECONDS_VARIABLE,
+    SHARES_DEFAULT,
+    SHARES_MAX,
+    WORKERS_MAX,
+)
+
+LAG_SECONDS_MAX = 60.0
+HELD_SECONDS_MAX = 10.0
+"""As in :mod:`eventcore.projections.health`, which help does without; a test compares them."""
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
-    from eventcore.projections.projection import Projection
-    from eventcore.projections.runner import OnPage, ProjectionRunner
+    from eventcore.projections.runner import ProjectionRunner
     from eventcore.stores.log import Log
 
 program = typer.Typer(help="Keep the read models.")
+program.command("parked", epilog=EPILOG)(parking.parked)
+program.command("retry", epilog=EPILOG)(parking.retry)
+program.command("skip", epilog=EPILOG)(parking.skip)
+add_rebuilds(program)
 
 _Names = typer.Argument(None, metavar="[NAME]...", help="Which; see `projections status`.")
-_STATUS_COLUMNS = ("projection", "position", "head", "lagEvents", "lagSeconds", "rows", "tables")
+_Divided = typer.Argument(..., metavar="NAME...", help="Which; see `projections status`.")
+_WORKERS = typer.Option(
+    None,
+    "--workers",
+    min=1,
+    max=WORKERS_MAX,
+    metavar="N",
+    help="Divide the work among N processes here, and those of other hosts that share the views.",
+)
+_LEASE = typer.Option(
+    LEASE_SECONDS,
+    "--lease",
+    min=LEASE_SECONDS_MIN,
+    max=LEASE_SECONDS_MAX,
+    metavar="SECONDS",
+    envvar=LEASE_SECONDS_VARIABLE,
+    help="With --workers: how soon a killed worker's share is taken over. The same everywhere.",
+)
+_SHARES = typer.Option(
+    SHARES_DEFAULT,
+    "--shares",
+    min=1,
+    max=SHARES_MAX,
+    metavar="N",
+    help="With --workers: in how many shares a read model is divided that is not divided yet.",
+)
+_LOG = typer.Option(None, "--log", help="Write a log to standard error; without, warnings alone.")
+_MAX_LAG = typer.Option(
+    LAG_SECONDS_MAX,
+    "--max-lag-seconds",
+    min=0,
+    metavar="N",
+    help="Age of the oldest event not yet applied that is put up with.",
+)
+_MAX_HELD = typer.Option(
+    HELD_SECONDS_MAX,
+    "--max-held-seconds",
+    min=0,
+    metavar="N",
+    help="Age of a transaction that holds the feed that is put up with.",
+)
+_STATUS_COLUMNS = (
+    *("projection", "position", "head", "lagEvents", "lagSeconds", "parked", "rows", "tables"),
+)
 
 
 @program.command(epilog=EPILOG)
 def status() -> None:
-    """Print how far each read model is. Exit 0 also when some are behind."""
+    """Print how far each read model is. Exit 0 also when some are behind, or keys are parked."""
     with OPTIONS.open() as app:
         runner = app.runner()
         tables = {p.name: [table.name for table in p.tables] for p in runner.projections}
+        found_status = runner.status(app.now())
         records: list[dict[str, Any]] = [
             {
                 "projection": found.projection,
@@ -49,11 +111,14 @@ def status() -> None:
                 "head": found.head,
                 "lagEvents": found.lag_events,
                 "lagSeconds": found.lag_seconds,
+                "parked": found.parked,
+                "parkedEvents": found.parked_events,
                 "rows": found.rows,
                 "tables": tables[found.projection],
                 "problem": found.problem,
+                "heldBy": [holder._asdict() for holder in found.held_by],
             }
-            for found in runner.status(app.now())
+            for found in found_status
         ]
         if not OPTIONS.json:
             for record in records:
@@ -63,6 +128,49 @@ def status() -> None:
         if not OPTIONS.json:
             for problem in dict.fromkeys(found["problem"] for found in records if found["problem"]):
                 errors.print(f"[yellow]{escape(str(problem))}[/yellow]")
+            for found in found_status:
+                if found.parked:
+                    errors.print(f"[yellow]{_of_parked(found.projection, found.parked)}[/yellow]")
+            held_by = [holder.who for found in found_status for holder in found.held_by]
+            for who in dict.fromkeys(held_by):
+                errors.print(f"[yellow]The feed is held by {escape(who)}[/yellow]")
+
+
+@program.command(epilog=EPILOG)
+def health(
+    *,
+    max_lag_seconds: float = _MAX_LAG,
+    max_held_seconds: float = _MAX_HELD,
+) -> None:
+    """Say whether the read models are current and the feed gets further; exit 1 if not."""
+    from eventcore.projections.health import Check, Health, check_feed  # noqa: PLC0415 - only here
+
+    with OPTIONS.open(create=False) as app:
+        try:
+            found = app.runner().health(
+                app.now(), lag_seconds_max=max_lag_seconds, held_seconds_max=max_held_seconds
+            )
+        except SchemaMismatchError as error:
+            # Nobody has kept a read model here yet.
+            absent = Check("projections", ok=False, problems=(str(error),))
+            found = Health((absent, check_feed(app.log, max_held_seconds)))
+    if OPTIONS.json:
+        print_json(found.as_dict())
+    else:
+        for check in found.checks:
+            mark = "[green]✓[/green]" if check.ok else "[red]✗[/red]"
+            console.print(f"{mark} {check.name}")
+            for problem in check.problems:
+                console.print(f"  [yellow]{safe(problem)}[/yellow]")
+    if not found.ok:
+        raise typer.Exit(EXIT_NO)
+
+
+def _of_parked(projection: str, keys: int) -> str:
+    return (
+        f"{keys:,} keys of {escape(projection)} are parked since an event failed: see eventcore "
+        f"projections parked {escape(projection)}"
+    )
 
 
 def _round(seconds: object) -> object:
@@ -71,36 +179,51 @@ def _round(seconds: object) -> object:
 
 @program.command(epilog=EPILOG)
 def run(
-    *, once: bool = typer.Option(False, "--once", help="Catch up with the log, then end.")
+    names: list[str] | None = _Names,
+    *,
+    once: bool = typer.Option(False, "--once", help="Catch up with the log, then end."),
+    strict: bool = typer.Option(False, "--strict", help="With --once: exit 1 if keys are parked."),
+    workers: int | None = _WORKERS,
+    lease: float = _LEASE,
+    shares: int = _SHARES,
+    log: LogForm | None = _LOG,
+    as_worker: bool = typer.Option(False, "--as-worker", hidden=True),
 ) -> None:
-    """Keep all read models up to date with the log, for ever."""
-    with OPTIONS.open() as app:
-        pages = _Pages(app.log)
-        runner = app.runner(on_page=pages)
-        if once:
-            _run_once(app.log, runner, pages)
-        else:
-            _follow(runner, pages)
+    """Keep read models up to date with the log, for ever; all of them unless some are named.
+
+    A database that goes away is waited for. SIGTERM and Ctrl-C end it within a second.
+    """
+    chosen = [find_projection(name).name for name in names] if names else None
+    if once:
+        if workers is not None:
+            raise ConfigurationError(message="--once catches up in one process: leave --workers")
+        with OPTIONS.open() as app:
+            pages = Pages(app.log)
+            _run_once(app.log, app.runner(chosen, on_page=pages), pages, strict=strict)
+        return
+    if strict:
+        raise ConfigurationError(message="--strict is for --once: what fails later is in the log")
+    options = following.FollowOptions(
+        names=chosen, workers=workers, lease_seconds=lease, shares=shares, log=log
+    )
+    with logging_to_stderr(log):
+        following.follow(options, as_worker=as_worker)
 
 
 @program.command(epilog=EPILOG)
-def rebuild(
-    names: list[str] | None = _Names,
-    *,
-    every: bool = typer.Option(False, "--all", help="All of them."),
-) -> None:
-    """Drop the rows of read models and make them again from the log.
+def unite(names: list[str] = _Divided) -> None:
+    """Make read models one again that workers keep in shares, e.g. to choose other --shares.
 
-    The log is not touched. Broken off, the next run goes on where it was.
+    Workers that still run divide them again.
     """
-    if bool(names) == every:
-        raise ConfigurationError(message="Name the projections to rebuild, or give --all")
-    chosen = [find_projection(name) for name in names] if names else all_projections()
     with OPTIONS.open() as app:
-        pages = _Pages(app.log)
-        runner = app.runner(on_page=pages)
-        for projection in chosen:
-            _rebuild(runner, projection, pages)
+        runner = app.runner([find_projection(name).name for name in names])
+        for projection in runner.projections:
+            position = runner.unite(projection.name).position
+            if OPTIONS.json:
+                print_json({"projection": projection.name, "position": position})
+            else:
+                console.print(f"[green]✓[/green] {cell(projection.name)} at position {position:,}")
 
 
 @program.command(epilog=EPILOG)
@@ -117,36 +240,7 @@ def expire() -> None:
             console.print(f"{deleted:,} rows deleted")
 
 
-class _Pages:
-    """Counts what a runner does, for whoever watches; an ``on_page`` of a runner."""
-
-    def __init__(self, log: Log) -> None:
-        self.log = log
-        self.events = 0
-        self.position = 0
-        self.started = time.monotonic()
-        self.watcher: OnPage | None = None
-
-    def __call__(self, applied: int, position: int) -> None:
-        self.events += applied
-        self.position = position
-        if self.watcher is not None:
-            self.watcher(applied, position)
-
-    def restart(self) -> None:
-        self.events = self.position = 0
-        self.started = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
-
-    @property
-    def rate(self) -> float:
-        return self.events / max(self.seconds, 1e-9)
-
-
-def _run_once(log: Log, runner: ProjectionRunner, pages: _Pages) -> None:
+def _run_once(log: Log, runner: ProjectionRunner, pages: Pages, *, strict: bool) -> None:
     head = log.head()
     with progress_bar() as progress:
         task = progress.add_task("catching up", total=head)
@@ -156,6 +250,7 @@ def _run_once(log: Log, runner: ProjectionRunner, pages: _Pages) -> None:
         "events": done.events,
         "position": done.position,
         "head": head,
+        "parked": done.parked,
         "seconds": round(pages.seconds, 3),
     }
     if OPTIONS.json:
@@ -167,83 +262,14 @@ def _run_once(log: Log, runner: ProjectionRunner, pages: _Pages) -> None:
         )
     else:
         console.print(f"[green]✓[/green] up to date at position {done.position:,}")
+    if done.parked:
+        _tell_of_parked(runner, strict=strict)
 
 
-def _rebuild(runner: ProjectionRunner, projection: Projection, pages: _Pages) -> None:
-    name = projection.name
-    pages.restart()
-    with progress_bar() as progress:
-        task = progress.add_task(f"rebuilding {name}", total=runner.log.head())
-        pages.watcher = lambda _, position: progress.update(task, completed=position)
-        done = runner.rebuild(name)
-    seconds = pages.seconds
-    rows = {table.name: runner.views.count(table) for table in projection.tables}
-    if OPTIONS.json:
-        print_json(
-            {
-                "projection": name,
-                "events": done.events,
-                "position": done.position,
-                "rows": rows,
-                "seconds": round(seconds, 3),
-            }
-        )
-        return
-    counts = ", ".join(f"{count:,} rows in {table}" for table, count in rows.items())
-    console.print(
-        f"[green]✓[/green] {cell(name)}: {counts} from {done.events:,} events in {seconds:.1f} s "
-        f"[dim]({pages.rate:,.0f}/s)[/dim]"
-    )
-
-
-def _follow(runner: ProjectionRunner, pages: _Pages) -> None:
-    stop = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    # A service manager's way to stop a service; Ctrl-C interrupts as everywhere.
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        if OPTIONS.json:
-            pages.watcher = _print_page
-            runner.follow(stop)
-        elif OPTIONS.interactive:
-            _follow_live(runner, pages, stop)
-        else:
-            runner.follow(stop)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _print_page(applied: int, position: int) -> None:
-    print_json({"events": applied, "position": position})
-    console.file.flush()
-
-
-def _follow_live(runner: ProjectionRunner, pages: _Pages, stop: threading.Event) -> None:
-    from rich.live import Live  # noqa: PLC0415 - only a person who watches needs it
-
-    pages.position = min((found.position for found in runner.status()), default=0)
-    with Live(
-        get_renderable=lambda: _status_line(pages),
-        console=errors,
-        refresh_per_second=4,
-        transient=True,
-    ):
-        runner.follow(stop)
-
-
-def _status_line(pages: _Pages) -> Text:
-    from rich.text import Text  # noqa: PLC0415 - see above
-
-    head = pages.log.head()
-    lag = max(0, head - pages.position)
-    return Text.assemble(
-        ("● ", "green" if lag == 0 else "yellow"),
-        ("following  ", "bold"),
-        f"position {pages.position:,}  head {head:,}  ",
-        (f"lag {lag:,}", "dim" if lag == 0 else "yellow"),
-        f"  applied {pages.events:,}  ",
-        ("Ctrl-C ends", "dim"),
-    )
+def _tell_of_parked(runner: ProjectionRunner, *, strict: bool) -> None:
+    keys = Counter(one.projection for one in runner.parked())
+    if strict:
+        answer_no("EventsParked", "; ".join(_of_parked(*one) for one in keys.items()))
+    if not OPTIONS.json:
+        for name, count in keys.items():
+            errors.print(f"[yellow]{_of_parked(name, count)}[/yellow]", soft_wrap=True)

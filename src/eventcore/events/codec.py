@@ -34,6 +34,7 @@ CONTEXT_NAMES: tuple[tuple[str, str], ...] = tuple(
 _CONTEXT_WIRE = tuple(wire for _, wire in CONTEXT_NAMES)
 _CONTEXT_FIRST = NewEvent._fields.index(CONTEXT_NAMES[0][0])
 _CONTEXT_END = _CONTEXT_FIRST + len(CONTEXT_NAMES)
+_NO_CONTEXT = (None,) * len(CONTEXT_NAMES)
 assert NewEvent._fields[_CONTEXT_FIRST:_CONTEXT_END] == tuple(name for name, _ in CONTEXT_NAMES)
 
 
@@ -296,21 +297,15 @@ def _assemble(  # noqa: PLR0917 - on the hottest path
     metadata: Mapping[str, Any],
 ) -> EncodedEvent:
     event_id, timestamp = str(event.event_id), to_text(event.timestamp)
-    parts = [
-        b'{"v":%d,"id":"%b","at":"%b","data":%b'
-        % (version, event_id.encode(), timestamp.encode(), data)
-    ]
+    state = f'{{"v":{version},"id":"{event_id}","at":"{timestamp}","data":'.encode() + data
     # The seven facts of the context stand together in a NewEvent, in the order of CONTEXT_FIELDS.
     facts = event[_CONTEXT_FIRST:_CONTEXT_END]
-    context = {
-        wire: value for wire, value in zip(_CONTEXT_WIRE, facts, strict=True) if value is not None
-    }
-    if context:
-        parts.append(b',"ctx":' + to_json(context))
+    if facts != _NO_CONTEXT:
+        known = zip(_CONTEXT_WIRE, facts, strict=True)
+        state += b',"ctx":' + to_json({name: fact for name, fact in known if fact is not None})
     if metadata:
-        parts.append(b',"meta":' + to_json(dict(metadata)))
-    parts.append(b"}")
-    return EncodedEvent(event_id, event_type, timestamp, b"".join(parts))
+        state += b',"meta":' + to_json(dict(metadata))
+    return EncodedEvent(event_id, event_type, timestamp, state + b"}")
 
 
 def _default_codec(allow_unknown: bool) -> Codec:  # noqa: FBT001 - called by pickle, positionally

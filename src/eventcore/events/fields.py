@@ -33,6 +33,7 @@ _MONEY_WHOLE_DIGITS_MAX = MONEY_DIGITS_MAX - MONEY_DECIMAL_PLACES
 _MONEY_PATTERN = (
     rf"^-?(0|[1-9][0-9]{{0,{_MONEY_WHOLE_DIGITS_MAX - 1}}})(\.[0-9]{{1,{MONEY_DECIMAL_PLACES}}})?$"
 )
+_MONEY_EXPONENTS = range(-MONEY_DECIMAL_PLACES, 1)
 _MONEY_CONTEXT = Context(prec=MONEY_DIGITS_MAX)
 _MONEY_TEXT = re.compile(_MONEY_PATTERN)
 _MONEY_MESSAGE = (
@@ -118,6 +119,8 @@ class _Money:
 
 
 def _money_from_python(value: Any) -> Any:
+    if type(value) is Decimal and value.as_tuple().exponent in _MONEY_EXPONENTS:
+        return value  # as nearly every amount: it can be read again as it is
     if isinstance(value, bool | float):
         msg = "an amount is a Decimal, an int or text, never a float"
         raise ValueError(msg)  # noqa: TRY004 - pydantic reports ValueError, not TypeError

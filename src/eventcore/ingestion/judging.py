@@ -23,10 +23,10 @@ from eventcore.errors import ConcurrencyConflictError, InvalidEventError, RuleVi
 from eventcore.events.codec import Codec
 from eventcore.events.context import enrich
 from eventcore.events.event import DomainEvent, stream_of
-from eventcore.events.limits import STATE_BYTES_MAX
 from eventcore.events.recorded import EncodedEvent, NewEvent, Recorded
 from eventcore.ingestion.dead_letters import DeadLetter
 from eventcore.ingestion.lines import Line
+from eventcore.stores.limits import limits_of
 from eventcore.stores.log import ANY_VERSION, Log, StreamAppend
 from eventcore.stores.refusals import Refusal, RefusalStore
 
@@ -117,6 +117,7 @@ class Judge:
         self._reservation_key = reservation_key
         self._refusals = log if isinstance(log, RefusalStore) else None
         self._retry_refused = retry_refused
+        self._state_bytes_max = limits_of(log).state_bytes_max
         self._kept: OrderedDict[str, Aggregate] = OrderedDict()
 
     def judge(self, candidates: Sequence[Candidate]) -> Verdict:
@@ -171,9 +172,9 @@ class Judge:
             letter = DeadLetter(candidate.line, error.reason, error.facts["message"])
             verdict.letters.append(letter)
             return None
-        if len(encoded.state) > STATE_BYTES_MAX:
+        if len(encoded.state) > self._state_bytes_max:
             # It can grow a little: what the line left out is filled in.
-            message = f"{len(encoded.state)} bytes as stored, the limit is {STATE_BYTES_MAX}"
+            message = f"{len(encoded.state)} bytes as stored, the limit is {self._state_bytes_max}"
             verdict.letters.append(DeadLetter(candidate.line, "too-large", message))
             return None
         return Placed(candidate, stream_of(event.payload), event, encoded)

@@ -16,6 +16,7 @@ from eventcore.errors import (
     EventIdReusedError,
     InputError,
     InvalidEventError,
+    LimitExceededError,
     RetriesExhaustedError,
 )
 from eventcore.events.codec import Codec
@@ -28,13 +29,17 @@ from eventcore.ingestion.dead_letters import DeadLetter, DeadLetters
 from eventcore.ingestion.judging import Candidate, Judge
 from eventcore.ingestion.lines import Line
 from eventcore.ingestion.report import IngestReport
+from eventcore.stores.limits import limits_of
 from eventcore.stores.log import Log
 
 BATCH_LINES: Final = 2_000
 """Lines judged and appended together: one commit for so many events."""
 
-BATCH_LINES_MAX: Final = EVENTS_PER_APPEND_MAX // 3
-"""Of one line may come three events: its own, and two that move a reservation."""
+PARTS_PER_LINE_MAX: Final = 3
+"""Of one line may come three events of three streams: its own, and two that move a reservation; or
+a refusal, which looked at two streams."""
+
+BATCH_LINES_MAX: Final = EVENTS_PER_APPEND_MAX // PARTS_PER_LINE_MAX
 
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 """A batch of large lines ends early: bounds memory and the length of one transaction."""
@@ -59,7 +64,8 @@ class Ingestion:
         reservation_key: Key of the digests of reserved values; the same for all writers of a log.
         allow_unknown: Keep events of unknown types as they are, in a stream per type.
         retry_refused: Judge events again that a rule refused in an earlier run.
-        batch_lines: Lines in one append, at most :data:`BATCH_LINES_MAX`.
+        batch_lines: Lines in one append, at most :data:`BATCH_LINES_MAX`, and at most what the log
+            takes: see :class:`eventcore.stores.limits.LogLimits`.
     """
 
     def __init__(  # noqa: PLR0913 - each a keyword with a default
@@ -76,7 +82,10 @@ class Ingestion:
         self._log = log
         self._clock = clock
         self._allow_unknown = allow_unknown
-        self._batch_lines = min(batch_lines, BATCH_LINES_MAX)
+        limits = limits_of(log)
+        parts = min(limits.events_per_append_max, limits.streams_per_append_max)
+        self._batch_lines = max(1, min(batch_lines, BATCH_LINES_MAX, parts // PARTS_PER_LINE_MAX))
+        self._batch_bytes = min(BATCH_BYTES_MAX, limits.append_bytes_max)
         self._judge = Judge(
             log, codec, reservation_key=reservation_key, retry_refused=retry_refused
         )
@@ -100,16 +109,35 @@ class Ingestion:
         """
         started = time.monotonic()
         report = IngestReport()
-        for batch in _batches(lines, self._batch_lines):
-            with collector_paused():
-                letters = self._take(batch, report)
-            if letters:
-                dead_letters.write(letters)
-            report.seconds = time.monotonic() - started
-            if on_batch is not None:
-                on_batch(report)
+        for batch in _batches(lines, self._batch_lines, self._batch_bytes):
+            for letters in self._take_parts(batch, report):
+                if letters:
+                    dead_letters.write(letters)
+                report.seconds = time.monotonic() - started
+                if on_batch is not None:
+                    on_batch(report)
         report.seconds = time.monotonic() - started
         return report
+
+    def _take_parts(
+        self, batch: Sequence[Line], report: IngestReport
+    ) -> Iterator[list[DeadLetter]]:
+        """Take a batch at once, or in halves where it is too much for one commit of the log."""
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            try:
+                with collector_paused():
+                    letters = self._take(part, report)
+            except LimitExceededError:
+                # Nothing was sent. How much a few large events come to, only the log knows.
+                if len(part) == 1:
+                    raise
+                self._judge.forget()
+                middle = len(part) // 2
+                parts += [part[middle:], part[:middle]]
+            else:
+                yield letters
 
     def _take(self, batch: Sequence[Line], report: IngestReport) -> list[DeadLetter]:
         candidates, letters = self._parse(batch)
@@ -161,14 +189,14 @@ def _refuse(reason: str, message: str, field: str) -> None:
     raise InvalidEventError(reason=reason, message=message, field=field)
 
 
-def _batches(lines: Iterable[Line], size: int) -> Iterator[list[Line]]:
+def _batches(lines: Iterable[Line], size: int, bytes_max: int) -> Iterator[list[Line]]:
     batch: list[Line] = []
     batch_bytes = 0
     try:
         for line in lines:
             batch.append(line)
             batch_bytes += len(line.data)
-            if len(batch) >= size or batch_bytes >= BATCH_BYTES_MAX:
+            if len(batch) >= size or batch_bytes >= bytes_max:
                 yield batch
                 batch, batch_bytes = [], 0
     except InputError:

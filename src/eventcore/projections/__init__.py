@@ -8,7 +8,8 @@ from eventcore.projections.engine import Engine
 from eventcore.projections.memory import MemoryViews
 from eventcore.projections.projection import Projection, appends, on
 from eventcore.projections.read_models import built_in_projections
-from eventcore.projections.runner import Progress, ProjectionRunner, ProjectionStatus
+from eventcore.projections.runner import Progress, ProjectionRunner
+from eventcore.projections.statuses import ProjectionStatus
 from eventcore.projections.tables import Index, Table
 from eventcore.projections.transactions import Checkpoint, Transaction
 from eventcore.projections.views import Views

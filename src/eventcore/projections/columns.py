@@ -17,13 +17,14 @@ annotation          stored   form
 ``dict``, ``list``  TEXT     JSON
 =================== ======== ===================================================================
 
-Each may be followed by ``| None``.
+Each may be followed by ``| None``. ``Annotated[int, AtLeast(1)]`` and ``Annotated[Decimal,
+Digits(15, 4)]`` bound what a column holds, here and in the database.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -53,6 +54,21 @@ class _TimeTextMark:
 
 TimeText = Annotated[str, _TimeTextMark()]
 """A time as fixed-width UTC text, for columns that only pass on :attr:`Recorded.timestamp_text`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """The least a whole number or an amount may be: ``Annotated[int, AtLeast(1)]``."""
+
+    minimum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """How many digits an amount has at most before and after the point."""
+
+    whole: int
+    places: int
 
 
 class Kind(Enum):
@@ -94,6 +110,8 @@ class Column:
         kind: What it holds.
         optional: Whether it may be None.
         choices: The only words it may hold.
+        minimum: The least it may be, if it holds a whole number or an amount.
+        digits: The most it may have, if it holds an amount.
     """
 
     name: str
@@ -101,6 +119,8 @@ class Column:
     kind: Kind
     optional: bool = False
     choices: tuple[str, ...] | None = None
+    minimum: int | None = None
+    digits: Digits | None = None
 
     @property
     def internal(self) -> bool:
@@ -136,8 +156,7 @@ class Column:
                 self._check_text(present)
                 return values
             case Kind.INTEGER:
-                if min(present) < INTEGER_MIN or max(present) > INTEGER_MAX:
-                    self._refuse("is beyond 64 bits")
+                self._check_integers(present)
                 return values
             case Kind.FLAG:
                 convert = int
@@ -165,12 +184,26 @@ class Column:
         if self.kind is Kind.TIME_TEXT and set(map(len, present)) != {TIMESTAMP_LENGTH}:
             self._refuse("is no fixed-width UTC time")
 
+    def _check_integers(self, present: Sequence[int]) -> None:
+        if min(present) < INTEGER_MIN or max(present) > INTEGER_MAX:
+            self._refuse("is beyond 64 bits")
+        if self.minimum is not None and min(present) < self.minimum:
+            self._refuse(f"is below {self.minimum}")
+
     def _decimal_text(self, value: Decimal) -> str:
         if not value.is_finite():
             self._refuse("is not a finite number")
+        if self.minimum is not None and value < self.minimum:
+            self._refuse(f"is below {self.minimum}")
         if abs(value.adjusted()) > DECIMAL_DIGITS_MAX:
             self._refuse(f"is an amount of more than {DECIMAL_DIGITS_MAX} digits")
-        return decimal_text(value)
+        text = decimal_text(value)
+        if self.digits is not None:
+            whole, _, places = text.lstrip("-").partition(".")
+            if len(whole) > self.digits.whole or len(places) > self.digits.places:
+                limits = f"{self.digits.whole} digits and {self.digits.places} places"
+                self._refuse(f"is an amount of more than {limits}")
+        return text
 
     def _time_text(self, value: datetime) -> str:
         if value.tzinfo is None:
@@ -286,10 +319,10 @@ def column_of(row: str, attribute: str, name: str, *, annotation: Any) -> Column
         annotation = members[0] if len(members) == 1 else annotation
     if get_origin(annotation) is Literal and all(isinstance(c, str) for c in get_args(annotation)):
         return Column(name, attribute, Kind.TEXT, optional, get_args(annotation))
+    marks: list[Any] = []
     if get_origin(annotation) is Annotated:
-        is_time = any(isinstance(mark, _TimeTextMark) for mark in get_args(annotation)[1:])
-        annotation = get_args(annotation)[0]
-        if is_time:
+        annotation, *marks = get_args(annotation)
+        if any(isinstance(mark, _TimeTextMark) for mark in marks):
             return Column(name, attribute, Kind.TIME_TEXT, optional)
     kind = _KINDS.get(get_origin(annotation) or annotation)
     if kind is None:
@@ -297,4 +330,22 @@ def column_of(row: str, attribute: str, name: str, *, annotation: Any) -> Column
             message=f"{row}.{attribute} is annotated {annotation!r}, which no column can hold: use "
             "str, int, bool, Decimal, datetime, dict, list, Literal of words, each perhaps | None"
         )
-    return Column(name, attribute, kind, optional)
+    return _bounded(Column(name, attribute, kind, optional), marks)
+
+
+def _bounded(column: Column, marks: Iterable[Any]) -> Column:
+    """The column with the bounds that marks on its annotation set; other marks say nothing here."""
+    for mark in marks:
+        match mark, column.kind:
+            case AtLeast(minimum), Kind.INTEGER | Kind.DECIMAL:
+                column = replace(column, minimum=minimum)
+            case Digits(), Kind.DECIMAL:
+                column = replace(column, digits=mark)
+            case ((AtLeast() | Digits()), _):
+                raise RegistrationError(
+                    message=f"{mark} bounds no column of the kind {column.kind.value} "
+                    f"({column.name})"
+                )
+            case _:
+                pass
+    return column

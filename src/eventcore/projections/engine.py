@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -17,14 +16,27 @@ from eventcore.errors import (
     ConfigurationError,
     EventCoreError,
     ProjectionFailedError,
+    StoreError,
+    StoreUnavailableError,
 )
 from eventcore.events.recorded import Recorded
 from eventcore.events.registry import EventRegistry, default_registry
 from eventcore.projections.anchors import Anchor, AnchorLog, anchor_at, anchor_of, check_log
-from eventcore.projections.fold import Failure, Folded, PageFold
+from eventcore.projections.careful import Failure
+from eventcore.projections.definitions import check_definition
+from eventcore.projections.fold import Folded
+from eventcore.projections.kept import Held, Kept, all_shares, joined, kept_of
+from eventcore.projections.parking import (
+    PARKED_UNITS_MAX,
+    Clock,
+    ParkingLot,
+    UnitRow,
+)
 from eventcore.projections.plan import Plan
 from eventcore.projections.projection import Projection
+from eventcore.projections.stopping import failure_of
 from eventcore.projections.transactions import Checkpoint, Transaction
+from eventcore.projections.units import Unit
 from eventcore.projections.views import Views
 from eventcore.stores.log import LogFilter, Page
 
@@ -44,23 +56,16 @@ class Applied(NamedTuple):
     moved: bool = False
 
 
-@dataclass(slots=True)
-class _Kept:
-    """One projection as the engine keeps it."""
-
-    projection: Projection
-    plan: Plan
-    fold: PageFold
-    checkpoint: Checkpoint
-    failure: ProjectionFailedError | None = None
-
-
 class _PageFailedError(Exception):
     """``apply_page`` of a projection raised; the transaction is rolled back."""
 
-    def __init__(self, kept: _Kept, cause: Exception) -> None:
+    def __init__(self, kept: Kept, cause: Exception) -> None:
         self.kept = kept
         self.cause = cause
+
+
+class _UnparkableError(Exception):
+    """There is nowhere to note what failed; nothing is written."""
 
 
 class Engine:
@@ -75,42 +80,58 @@ class Engine:
         registry: Tells which class an event's stored name belongs to.
         log: Where the pages come from, so that it can be told from other logs
             (:meth:`check_log`); without it a checkpoint is only known by events of its pages.
+        held: Which shares of a projection to keep if it is split; all of them by default.
+        clock: Gives the time, aware: what is parked is noted with it; nothing depends on it.
 
     Raises:
         ConfigurationError: Two share a name or a table.
         SchemaMismatchError: A table exists with other columns, or is not this projection's.
+        DefinitionChangedError: Its rows were made by another definition of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a keyword with a default
         self,
         views: Views,
         projections: Iterable[Projection],
         registry: EventRegistry = default_registry,
         *,
         log: AnchorLog | None = None,
+        held: Held | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.views = views
+        self._lot = ParkingLot(views, clock)
+        self._unparkable: EventCoreError | None = None
         self._log = log
+        self._held = held or all_shares
         self.projections = sorted(projections, key=lambda projection: projection.name)
         check_names(self.projections)
-        self._kept = [self._keep(projection, registry) for projection in self.projections]
-        self._raise_other_versions()
+        self._plans = [Plan(projection, registry) for projection in self.projections]
+        self._kept: list[Kept] = []
+        self.reload()
 
-    def _keep(self, projection: Projection, registry: EventRegistry) -> _Kept:
-        plan = Plan(projection, registry)
-        kept = _Kept(projection, plan, PageFold(plan, self.views), self.views.ensure(projection))
-        kept.fold.forget(empty=kept.checkpoint.position == 0)
-        return kept
-
-    def _raise_other_versions(self) -> None:
+    def reload(self) -> None:
+        """Read the checkpoints again and drop what is remembered of the rows."""
+        failures = {kept.projection.name: kept.failure for kept in self._kept if kept.failure}
+        found = [kept_of(self.views, plan, self._held) for plan in self._plans]
+        for plan, (whole, _) in zip(self._plans, found, strict=True):
+            fingerprint = self.views.fingerprint(plan.projection.name)
+            check_definition(plan.projection, whole, fingerprint, database=self.views.name)
+        self._kept = [kept for _, groups in found for kept in groups]
         for kept in self._kept:
-            built, wanted = kept.checkpoint.version, kept.projection.version
-            if built != wanted:
-                raise ConfigurationError(
-                    message=f"The rows of projection {kept.projection.name} in {self.views.name} "
-                    f"were made by its version {built}, this code is version {wanted}. Rebuild it: "
-                    f"eventcore projections rebuild {kept.projection.name}"
-                )
+            kept.failure = failures.get(kept.projection.name)
+        self._load_parked()
+
+    def _load_parked(self) -> None:
+        """Have what is parked of each projection here, as of its checkpoints."""
+        for kept in self._kept:
+            if kept.parking is None:
+                kept.parking = self._lot.of(kept.projection, units_max=self._units_max)
+                kept.fold.block(kept.parking.blocked)
+
+    @property
+    def _units_max(self) -> int:
+        return PARKED_UNITS_MAX if self._unparkable is None else 0
 
     def check_log(self) -> None:
         """Refuse to go on with a log that the rows were not made from. Reads few rows.
@@ -137,7 +158,7 @@ class Engine:
     @property
     def position(self) -> int:
         """The lowest checkpoint of the projections that go on: where to read from."""
-        return min((kept.checkpoint.position for kept in self._running()), default=0)
+        return min((kept.position for kept in self._running()), default=0)
 
     @property
     def running(self) -> bool:
@@ -147,12 +168,37 @@ class Engine:
     @property
     def failures(self) -> list[ProjectionFailedError]:
         """Of each projection that stopped."""
-        return [kept.failure for kept in self._kept if kept.failure is not None]
+        found = {kept.projection.name: kept.failure for kept in self._kept if kept.failure}
+        return list(found.values())
+
+    @property
+    def parked(self) -> dict[str, dict[Unit, UnitRow]]:
+        """What is parked of each projection, as this engine knows."""
+        found: dict[str, dict[Unit, UnitRow]] = {}
+        for kept in self._kept:
+            if kept.parking is not None:
+                found.setdefault(kept.projection.name, {}).update(kept.parking.units)
+        return found
+
+    @property
+    def transient(self) -> dict[tuple[str, Unit], UnitRow]:
+        """What is parked and may well be done if it is retried, by projection and unit."""
+        return {
+            (kept.projection.name, unit): row
+            for kept in self._kept
+            if kept.parking is not None
+            for unit, row in kept.parking.transient.items()
+        }
 
     @property
     def checkpoints(self) -> dict[str, Checkpoint]:
-        """How far each projection is, as this engine knows."""
-        return {kept.projection.name: kept.checkpoint for kept in self._kept}
+        """How far each projection is, as this engine knows; of shares, the lowest it keeps."""
+        found: dict[str, Checkpoint] = {}
+        for kept in self._kept:
+            before = found.get(kept.projection.name)
+            if before is None or kept.position < before.position:
+                found[kept.projection.name] = kept.checkpoint
+        return found
 
     def where(self) -> LogFilter:
         """The events that projections which go on have handlers for."""
@@ -164,7 +210,7 @@ class Engine:
             types |= of_this
         return LogFilter(types=types)
 
-    def _running(self) -> list[_Kept]:
+    def _running(self) -> list[Kept]:
         return [kept for kept in self._kept if kept.failure is None]
 
     def apply(self, page: Page) -> Applied:
@@ -173,8 +219,10 @@ class Engine:
         The page must reach from at or below :attr:`position` on without leaving out an event that a
         projection has a handler for. Events applied before, also within the page, are passed over.
 
-        A projection that fails keeps what comes before the event at fault and is then left out; see
-        :attr:`failures`. The others go on.
+        Work that fails is parked with all that follows for the rows it would have changed; see
+        :mod:`eventcore.projections.parking`. A projection of which nothing can be parked (for it
+        takes pages, or too much is parked) keeps what comes before the event at fault and is then
+        left out; see :attr:`failures`. The others go on.
 
         Raises:
             StoreError: The database failed; nothing was written, the page may be applied again.
@@ -186,6 +234,8 @@ class Engine:
                     return self._apply(events, page.end)
                 except _PageFailedError as failed:
                     self._find_fault(failed, events)
+                except _UnparkableError:
+                    self._forget()
             except CheckpointMovedError:
                 self.reload()
                 return Applied(0, moved=True)
@@ -196,38 +246,75 @@ class Engine:
 
     def _apply(self, events: Sequence[Recorded[Any]], end: int) -> Applied:
         pages = [
-            (kept, _above(events, kept.checkpoint.position))
+            (kept, kept.own(_above(events, kept.position)))
             for kept in self._running()
-            if kept.checkpoint.position < end
+            if kept.position < end
         ]
         folded = [
             (kept, fresh, Folded([]) if kept.plan.by_page else kept.fold.fold(fresh))
             for kept, fresh in pages
         ]
-        after = self._checkpoints_after(folded, events, end)
+        if any(outcome.parked for _, _, outcome in folded):
+            self._prepare_to_park()
+        reached = self._reached(folded, events, end)
         if folded:
-            with self.views.transaction() as transaction:
-                for (kept, fresh, outcome), checkpoint in zip(folded, after, strict=True):
-                    self._write(transaction, kept, outcome, events=fresh, after=checkpoint)
-        for (kept, _, outcome), checkpoint in zip(folded, after, strict=True):
-            kept.checkpoint = checkpoint
-            kept.fold.committed()
+            self._commit(folded, reached)
+        for (kept, _, outcome), place in zip(folded, reached, strict=True):
+            kept.move(*place)
+            kept.fold.committed(kept.position)
+            if kept.parking is not None:
+                kept.parking.committed()
             if outcome.failure is not None:
-                kept.failure = _failure(kept.projection, outcome.failure)
+                self._stop(kept, outcome.failure)
+        if len(self._kept) > len(self._plans):
+            self._kept = joined(self.views, self._kept)
+            self._load_parked()
         return Applied(max((len(fresh) for _, fresh, _ in folded), default=0))
 
-    def _checkpoints_after(
+    def _commit(
         self,
-        folded: Sequence[tuple[_Kept, Any, Folded]],
+        folded: Sequence[tuple[Kept, Sequence[Recorded[Any]], Folded]],
+        reached: Sequence[tuple[int, Anchor | None]],
+    ) -> None:
+        with self.views.transaction() as transaction:
+            # All checkpoints first: if one moved, nothing else need be tried; and two who
+            # write the same rows meet here, before they hold any.
+            for (kept, _, _), place in zip(folded, reached, strict=True):
+                _advance(transaction, kept, place)
+            for kept, fresh, outcome in folded:
+                self._write(transaction, kept, outcome, events=fresh)
+
+    def _prepare_to_park(self) -> None:
+        try:
+            self._lot.ensure()
+        except StoreUnavailableError:
+            raise  # it is tried again
+        except (ConfigurationError, StoreError) as error:
+            # Not allowed to make tables. Then a projection stops where its events fail.
+            self._unparkable = error
+            for kept in self._kept:
+                kept.parking = None
+            self._load_parked()
+            raise _UnparkableError from error
+
+    def _reached(
+        self,
+        folded: Sequence[tuple[Kept, Any, Folded]],
         events: Sequence[Recorded[Any]],
         end: int,
-    ) -> list[Checkpoint]:
+    ) -> list[tuple[int, Anchor | None]]:
+        """Where each goes, and the event it then stands on."""
         reached = [_reached(outcome, end) for _, _, outcome in folded]
         anchors = {position: self._anchor_below(position, events) for position in set(reached)}
-        return [
-            _moved(kept.checkpoint, position, anchors[position])
-            for (kept, _, _), position in zip(folded, reached, strict=True)
-        ]
+        return [(position, anchors[position]) for position in reached]
+
+    def _stop(self, kept: Kept, failure: Failure) -> None:
+        """Go no further with a projection: with none of its shares."""
+        parked = 0 if kept.parking is None else len(kept.parking.units)
+        error = failure_of(kept.projection, failure, unparkable=self._unparkable, parked=parked)
+        for one in self._kept:
+            if one.projection is kept.projection:
+                one.failure = error
 
     def _anchor_below(self, position: int, events: Sequence[Recorded[Any]]) -> Anchor | None:
         """The last event at or below a position that is known of."""
@@ -243,18 +330,16 @@ class Engine:
     def _write(
         self,
         transaction: Transaction,
-        kept: _Kept,
+        kept: Kept,
         outcome: Folded,
         *,
         events: Sequence[Recorded[Any]],
-        after: Checkpoint,
     ) -> None:
-        # The checkpoint first: if it moved, nothing else need be tried.
-        transaction.advance(
-            kept.projection.name, kept.checkpoint, after.position, anchor=after.anchor
-        )
         for changes in outcome.changes:
             transaction.write(changes)
+        if outcome.parked and kept.parking is not None:
+            for changes in kept.parking.changes(outcome.parked):
+                transaction.write(changes)
         if kept.plan.by_page and events:
             try:
                 wanted = [event for event in events if kept.plan.steps_for(event.type)]
@@ -268,22 +353,16 @@ class Engine:
         """Apply to one projection event by event, up to the one it fails on."""
         self._forget()
         kept = failed.kept
-        for event in _above(events, kept.checkpoint.position):
-            after = _moved(kept.checkpoint, event.position, anchor_of(event))
+        for event in kept.own(_above(events, kept.position)):
+            place = event.position, anchor_of(event)
             try:
                 with self.views.transaction() as transaction:
-                    self._write(transaction, kept, Folded([]), events=[event], after=after)
+                    _advance(transaction, kept, place)
+                    self._write(transaction, kept, Folded([]), events=[event])
             except _PageFailedError as error:
-                kept.failure = _failure(kept.projection, Failure(event, error.cause))
+                self._stop(kept, Failure(event, error.cause))
                 return
-            kept.checkpoint = after
-
-    def reload(self) -> None:
-        """Read the checkpoints again and drop what is remembered of the rows."""
-        for kept in self._kept:
-            kept.checkpoint = self.views.ensure(kept.projection)
-            kept.fold.forget(empty=kept.checkpoint.position == 0)
-        self._raise_other_versions()
+            kept.move(*place)
 
     def _forget(self) -> None:
         for kept in self._kept:
@@ -331,24 +410,12 @@ def _above(events: Sequence[Recorded[Any]], position: int) -> Sequence[Recorded[
     return events[bisect_right(events, position, key=_position_of) :]
 
 
-def _moved(before: Checkpoint, position: int, anchor: Anchor | None) -> Checkpoint:
-    """A checkpoint moved on; it stands on the old event if no later one is known."""
-    return before._replace(position=position, anchor=anchor or before.anchor)
+def _advance(transaction: Transaction, kept: Kept, place: tuple[int, Anchor | None]) -> None:
+    """Move its checkpoints on; they stand on the old event if no later one is known."""
+    position, anchor = place
+    for name, before in kept.checkpoints.items():
+        transaction.advance(name, before, position, anchor=anchor or before.anchor)
 
 
 def _reached(outcome: Folded, end: int) -> int:
     return end if outcome.failure is None else outcome.failure.event.position - 1
-
-
-def _failure(projection: Projection, failure: Failure) -> ProjectionFailedError:
-    event, cause = failure
-    error = ProjectionFailedError(
-        projection=projection.name,
-        position=event.position,
-        event_type=event.type,
-        stream=event.stream,
-        # Other messages may hold a personal value; ours never do. The cause tells all.
-        problem=str(cause) if isinstance(cause, EventCoreError) else type(cause).__name__,
-    )
-    error.__cause__ = cause
-    return error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eventcore.errors import SchemaMismatchError
+from eventcore.errors import ConfigurationError, SchemaMismatchError
 from eventcore.projections.projection import Projection
 from eventcore.projections.tables import AnyTable
 
@@ -42,6 +42,19 @@ def check_own(
             expected="to have made it" if found == expected else ", ".join(expected),
             action=f"It was not made for projection {projection.name} and is left as it is. Keep "
             "the read models in another file (EVENTCORE_VIEWS), or rename that table",
+        )
+
+
+def check_may_begin(name: str, *, database: str, allowed: bool) -> None:
+    """Refuse to begin what is not kept where nothing is to be created.
+
+    Raises:
+        ConfigurationError: It is not allowed.
+    """
+    if not allowed:
+        raise ConfigurationError(
+            message=f"Projection {name} is not kept in {database}, and create=no "
+            "forbids to begin it there"
         )
 
 

@@ -73,7 +73,11 @@ class Plan:
                     step=Step(Fold.APPEND, None, _nowhere, _nowhere),
                 )
             ]
-        self.tables: dict[str, AnyTable] = {table.name: table for table in projection.tables}
+        self.folds = {rule.step.fold for rule in self._rules}
+        self.beside = frozenset(table.name for table in projection.beside)
+        self.tables: dict[str, AnyTable] = {
+            table.name: table for table in (*projection.tables, *projection.beside)
+        }
         self.grouped = self._tables_folded(Fold.GROUP)
         self.appended = self._tables_folded(Fold.APPEND)
         keyed = self._tables_folded(Fold.KEY, Fold.KEYS)

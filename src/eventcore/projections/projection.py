@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 
 from typing_extensions import override
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from eventcore.projections.transactions import Transaction
 
 __all__ = [
+    "REGISTER_FINGERPRINT",
     "AnyTable",
     "Fold",
     "Handler",
@@ -47,6 +48,10 @@ Locate = Callable[[Any], Any]
 """From a recorded event to what it touches."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+REGISTER_FINGERPRINT: Final = "1"
+"""Of checkpoints without tables, which have no definition of their own."""
 
 
 class Fold(Enum):
@@ -165,6 +170,18 @@ class Projection:
             refused until they are rebuilt.
         tables: What it keeps.
         listens: For projections that override :meth:`apply_page`: the event classes they get.
+        share_by: How several workers divide its work, see "Run projections as a service".
+            ``"key"``: by what an event touches. ``"stream"``: every row is changed by events of one
+            stream only; then workers pass over each other's events without reading them, and a
+            projection with ``touches=`` or :meth:`apply_page` can be divided as well.
+        beside: Tables of another projection in the same database that handlers with ``touches=``
+            may change as well, in the same transaction. They outlast a rebuild of this one.
+        transient_errors: Beside ``OSError``, ``TimeoutError`` and ``StoreUnavailableError``: what a
+            handler may raise that is likely to go by itself. What failed so is retried by runners.
+        fingerprint: Says which rows the same events make, in place of what is derived from the
+            source (:mod:`eventcore.projections.definitions`); of this class alone, not inherited.
+        names_tables: Statements of :meth:`apply_page` name tables by ``transaction.name_of``, so
+            that they write what is rebuilt beside the live rows.
 
     Raises:
         RegistrationError: When the class is defined without a name or tables, or with a handler
@@ -176,14 +193,29 @@ class Projection:
     version: ClassVar[int] = 1
     tables: ClassVar[Sequence[AnyTable]] = ()
     listens: ClassVar[tuple[type[DomainEvent], ...]] = (DomainEvent,)
+    transient_errors: ClassVar[tuple[type[Exception], ...]] = ()
+    share_by: ClassVar[Literal["key", "stream"]] = "key"
+    beside: ClassVar[Sequence[AnyTable]] = ()
+    fingerprint: ClassVar[str] = ""
+    names_tables: ClassVar[bool] = False
 
     @override
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, *, rowless: bool = False) -> None:
+        """Check the declaration.
+
+        Args:
+            rowless: It keeps a checkpoint and no rows.
+        """
         super().__init_subclass__()
-        if not cls.name or not cls.tables or cls.version < 1:
+        if not cls.name or not (cls.tables or rowless) or cls.version < 1:
             raise RegistrationError(
                 message=f"Projection {cls.__name__} needs a name, at least one table, "
                 "and a version from 1"
+            )
+        if "/" in cls.name or "+" in cls.name or cls.share_by not in {"key", "stream"}:
+            raise RegistrationError(
+                message=f"Projection {cls.__name__}: a name holds no / (its shares are named with "
+                'it), and share_by is "key" or "stream"'
             )
         for function, handler in handlers_of(cls):
             _check_handler(cls, function, handler)
@@ -192,7 +224,9 @@ class Projection:
         """Write a whole page by hand; override it instead of declaring handlers.
 
         Called inside the transaction that also moves the checkpoint, with events in order, none of
-        them at or below the checkpoint. ``transaction.connection`` is the backend's own.
+        them at or below the checkpoint. ``transaction.connection`` is the backend's own. Name
+        tables by ``transaction.name_of(TABLE)`` and say :attr:`names_tables`, so that they can be
+        rebuilt beside the live ones.
         If it raises, nothing of the page is kept.
         """
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
@@ -41,16 +40,8 @@ class Remembered:
         Raises:
             StoreError: A key does not fit its columns, or the database failed.
         """
-        self._before = {}
-        self.load_more(views)
-
-    def load_more(self, views: Views) -> None:
-        """Have further wanted rows here, beside those that are being folded already.
-
-        Raises:
-            StoreError: As :meth:`load`.
-        """
-        rows, before = self.rows, self._before
+        self._before = before = {}
+        rows = self.rows
         wanted = dict.fromkeys(self.wanted)
         self.wanted.clear()
         if not self.complete:
@@ -58,7 +49,7 @@ class Remembered:
             if missing:
                 self._load_missing(views, missing)
         for key in wanted:
-            before.setdefault(key, rows.get(key))
+            before[key] = rows.get(key)
 
     def _load_missing(self, views: Views, missing: list[Key]) -> None:
         rows = self.rows
@@ -134,27 +125,12 @@ class Remembered:
             for key in list(islice(self.rows, surplus + ROWS_REMEMBERED_MAX // 2)):
                 del self.rows[key]
 
-    def check(self, keys: Iterable[Key]) -> None:
-        """Refuse at once what would be refused when the page is written.
-
-        Args:
-            keys: What the event touched.
+    def check(self, key: Key) -> None:
+        """Refuse at once a row, or a group, that would be refused when the page is written.
 
         Raises:
-            StoreError: A row does not fit its table.
+            StoreError: It does not fit its table.
         """
-        touched = [row for key in keys if (row := self.rows.get(key)) is not None]
-        if self.grouped:
-            touched = [row for group in touched for row in group]
-        self.table.encode(touched)
-        self.table.encode(self.appended)
-        self.appended.clear()
-
-    def check_keys(self, keys: Iterable[Key]) -> None:
-        """Refuse at once a key that could not be looked up.
-
-        Raises:
-            StoreError: A key does not fit its columns.
-        """
-        table = self.table
-        table.encode_keys(keys, table.group_columns if self.grouped else table.key_columns)
+        row = self.rows.get(key)
+        if row is not None:
+            self.table.encode(row if self.grouped else [row])

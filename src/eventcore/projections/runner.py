@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from eventcore.errors import ConfigurationError, WaitTimeoutError
-from eventcore.events.garbage import collector_paused
+from eventcore.errors import ConfigurationError
 from eventcore.events.registry import EventRegistry, default_registry
-from eventcore.projections.anchors import check_log, other_log
-from eventcore.projections.engine import Applied, Engine, check_names
+from eventcore.projections.background import Background
+from eventcore.projections.engine import Engine, check_names
+from eventcore.projections.following import Follower, OnPage
+from eventcore.projections.health import (
+    HELD_SECONDS_MAX,
+    LAG_SECONDS_MAX,
+    Health,
+    check_feed,
+)
+from eventcore.projections.kept import Held
+from eventcore.projections.leases import Leases
+from eventcore.projections.parking import Clock
+from eventcore.projections.plan import Plan
 from eventcore.projections.projection import Projection
+from eventcore.projections.rebuilds import OnProgress, Rebuild, Rebuilt, RolledBack
+from eventcore.projections.repairs import ParkedKey, Repairs, SkippedEvent
+from eventcore.projections.retrying import Retried
+from eventcore.projections.statuses import (
+    HELD_SECONDS_MIN,
+    ProjectionStatus,
+    check_statuses,
+    measured,
+    statuses_of,
+)
 from eventcore.projections.transactions import Checkpoint
+from eventcore.projections.transient import retryable
+from eventcore.projections.uniting import unite
+from eventcore.projections.units import Unit
 from eventcore.projections.views import Views
-from eventcore.stores.log import Log, LogFilter, Page, Subscription
+from eventcore.projections.waiting import Waiting
+from eventcore.projections.workers import WorkerOptions
+from eventcore.stores.log import Log
+from eventcore.telemetry import Telemetry
 
-PAGE_EVENTS_MIN: Final = 100
-PAGE_EVENTS_MAX: Final = 4_000
-"""Events in one transaction: more would hold the write lock over 0.1 s and gain nothing."""
-
-PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Stored bytes a page should stay below: large events make small pages."""
-
-STOP_CHECK_SECONDS: Final = 0.25
-"""How often a follower looks whether it is to stop, when nothing else wakes it."""
+__all__ = [
+    "HELD_SECONDS_MIN",
+    "WAIT_TIMEOUT_SECONDS",
+    "Progress",
+    "ProjectionRunner",
+    "ProjectionStatus",
+]
 
 WAIT_TIMEOUT_SECONDS: Final = 10.0
 """How long :meth:`ProjectionRunner.wait_for` waits unless told."""
-
-OnPage = Callable[[int, int], None]
-"""Called after each page with the events applied and the position reached; for progress bars."""
-
-
-_state_of = attrgetter("state")
 
 
 class Progress(NamedTuple):
@@ -44,35 +60,14 @@ class Progress(NamedTuple):
 
     Attributes:
         events: Events applied to at least one projection.
-        position: Every projection that did not fail is at least here.
+        position: Every projection that did not stop is at least here.
+        parked: Keys of the projections, together, whose events wait since one of them failed; see
+            :meth:`ProjectionRunner.parked`.
     """
 
     events: int
     position: int
-
-
-class ProjectionStatus(NamedTuple):
-    """How one projection is.
-
-    Attributes:
-        projection: Its name.
-        position: Its checkpoint; 0 if it was never run.
-        head: Position of the newest event of the log.
-        lag_events: Positions between the two.
-        lag_seconds: Age of the oldest event not yet applied; 0.0 at the head; None if no time was
-            given.
-        rows: Rows of its tables, together.
-        problem: Why its rows cannot have been made from this log; None if they may have been. The
-            lag is then all of the log.
-    """
-
-    projection: str
-    position: int
-    head: int
-    lag_events: int
-    lag_seconds: float | None
-    rows: int
-    problem: str | None = None
+    parked: int = 0
 
 
 class ProjectionRunner:
@@ -83,13 +78,16 @@ class ProjectionRunner:
         views: Where the read models are; may share the log's database.
         projections: Which; all of them by default of the application.
         registry: Tells which class an event's stored name belongs to.
-        on_page: See :data:`OnPage`.
+        on_page: See :data:`~eventcore.projections.following.OnPage`.
+        clock: Gives the time, aware, to note when something was parked or skipped, and for metrics
+            that tell how old something is.
+        telemetry: Where spans and metrics go; None: nothing is measured.
 
     Raises:
         ConfigurationError: Two projections share a name or a table.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it works with, each once
         self,
         log: Log,
         views: Views,
@@ -97,100 +95,188 @@ class ProjectionRunner:
         *,
         registry: EventRegistry = default_registry,
         on_page: OnPage | None = None,
+        clock: Clock | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.log = log
         self.views = views
         self.projections = list(projections)
         check_names(self.projections)
         self._registry = registry
+        self._clock = clock
+        self._repairs = Repairs(log, views, registry=registry, clock=clock)
         self._on_page = on_page or _ignore_page
-        self._thread: threading.Thread | None = None
+        self._telemetry = telemetry
         self._stop = threading.Event()
-        self._subscription: Subscription | None = None
-        self._failure: BaseException | None = None
+        self._background = Background(self._stop)
+        self._followed: Follower | None = None
 
     def run_to_head(self) -> Progress:
         """Apply everything that was in the log when this was called.
 
+        What fails is parked with all that follows for the rows it would have changed, and
+        everything else goes on: see :attr:`Progress.parked`. What was parked before and failed in a
+        way that may go by itself is tried once more.
+
         Raises:
-            ProjectionFailedError: A handler raised. The other projections are at the head; the
-                failed one has everything before the event at fault.
+            ProjectionFailedError: A projection stopped, since what failed could not be parked: it
+                overrides ``apply_page``, or too much is parked. The other projections are at the
+                head; that one has everything before the event at fault.
             SchemaMismatchError: A table exists with other columns.
             ConfigurationError: Rows were made by another version of a projection: rebuild it.
             ViewsOfAnotherLogError: Rows were made from another log, or a later state of this one.
             StoreError: The log or the views failed; run it again.
         """
-        return self._catch_up(self._engine())
+        engine = self._engine()
+        due: dict[str, list[Unit]] = {}
+        for (name, unit), _ in retryable(engine.transient):
+            due.setdefault(name, []).append(unit)
+        for name, units in due.items():
+            self._retry_if_parked(name, units)
+        if due:
+            engine.reload()
+        return self._catch_up(engine)
 
-    def _engine(self, projections: Sequence[Projection] | None = None) -> Engine:
-        return Engine(self.views, projections or self.projections, self._registry, log=self.log)
+    def _engine(
+        self, projections: Sequence[Projection] | None = None, held: Held | None = None
+    ) -> Engine:
+        chosen = projections or self.projections
+        if self._telemetry is None:
+            return Engine(
+                self.views, chosen, self._registry, log=self.log, held=held, clock=self._clock
+            )
+        from eventcore.projections.observing import ObservedEngine  # noqa: PLC0415 - only where used
+
+        return ObservedEngine(
+            self._telemetry,
+            self.views,
+            chosen,
+            registry=self._registry,
+            log=self.log,
+            held=held,
+            clock=self._clock,
+        )
 
     def _catch_up(self, engine: Engine) -> Progress:
-        engine.check_log()
-        head = self.log.head()
-        if head - engine.position <= PAGE_EVENTS_MAX:
-            return self._run(engine, head)
-        with self.views.catching_up():
-            return self._run(engine, head)
+        events = self._follower(self._stop.is_set).catch_up(engine)
+        return Progress(events, engine.position, sum(map(len, engine.parked.values())))
 
-    def _run(self, engine: Engine, head: int) -> Progress:
-        size, events = PAGE_EVENTS_MIN, 0
-        while engine.running and engine.position < head and not self._stop.is_set():
-            with collector_paused():
-                before = engine.position
-                applied, size = self._read_and_apply(engine, size)
-            events += applied.events
-            if applied.moved:
-                engine.check_log()
-            elif engine.position == before:
-                break
-        if engine.failures:
-            raise engine.failures[0]
-        return Progress(events, engine.position)
+    def _follower(self, stopped: Callable[[], bool], leases: Leases | None = None) -> Follower:
+        return Follower(
+            self.log,
+            self.views,
+            lambda held: self._engine(held=held),
+            on_page=self._on_page,
+            stopped=stopped,
+            leases=leases,
+            retry=self._retry_if_parked,
+        )
 
-    def _read_and_apply(self, engine: Engine, size: int) -> tuple[Applied, int]:
-        """One page, and the size of the next. What a page is made of is gone when this returns."""
-        page = self.log.read_page(engine.position, size, engine.where())
-        return self._apply(engine, page), _next_size(size, page)
+    def _retry_if_parked(self, name: str, units: Sequence[Unit]) -> None:
+        self._repairs.retry_if_parked(self._named(name), units)
 
-    def _apply(self, engine: Engine, page: Page) -> Applied:
-        applied = engine.apply(page)
-        self._on_page(applied.events, engine.position)
-        return applied
+    def parked(self, name: str | None = None) -> list[ParkedKey]:
+        """The keys whose events wait since one of them failed, and why.
 
-    def follow(self, stop: threading.Event | None = None) -> None:
+        Args:
+            name: Of which projection; all by default.
+
+        Raises:
+            ConfigurationError: There is no projection of that name.
+        """
+        projections = self.projections if name is None else [self._named(name)]
+        return [one for projection in projections for one in self._repairs.parked(projection)]
+
+    def skipped(self, name: str) -> list[SkippedEvent]:
+        """The events of which somebody decided that they are not applied, and why.
+
+        Raises:
+            ConfigurationError: There is no projection of that name.
+        """
+        return self._repairs.skipped(self._named(name))
+
+    def retry(self, name: str, key: Any = None, *, table: str | None = None) -> Retried:
+        """Apply what is parked, in order, as far as it can be applied now.
+
+        The events are read and decoded anew. Rows change together with the notes of what is parked;
+        runners that keep the projection notice and go on.
+
+        Args:
+            name: Of which projection.
+            key: Of which key: its value, a tuple of several, or text as printed; all by default.
+                What waits for the same events is retried with it.
+            table: Of which table, if the same key is parked in several.
+
+        Raises:
+            ConfigurationError: There is no such projection, or nothing is parked under the key.
+            StoreUnavailableError: A runner was faster every time; try again.
+            ViewsOfAnotherLogError: The log has another event where one was parked.
+        """
+        projection = self._named(name)
+        if key is None:
+            return self._repairs.retry(projection)
+        return self._repairs.retry(projection, self._repairs.find(projection, key, table))
+
+    def skip(
+        self, name: str, key: Any, *, reason: str, by: str | None = None, table: str | None = None
+    ) -> Retried:
+        """Decide that the first event parked for a key is not applied, and retry what follows.
+
+        The decision is kept with the reason, see :meth:`skipped`, and holds in rebuilds as well.
+
+        Args:
+            name: Of which projection.
+            key: See :meth:`retry`.
+            reason: Why; for whoever wonders later.
+            by: Who decided.
+            table: See :meth:`retry`.
+
+        Raises:
+            ConfigurationError: No reason is given; or as :meth:`retry`, also if the key is parked
+                in several tables and none is named.
+        """
+        projection = self._named(name)
+        found = self._repairs.find(projection, key, table)
+        if len(found) > 1:
+            tables = ", ".join(unit.table or "(stream)" for unit in found)
+            raise ConfigurationError(
+                message=f"That key of projection {name} is parked in several tables: name one of "
+                f"{tables}"
+            )
+        return self._repairs.skip(projection, found[0], reason=reason, by=by)
+
+    def follow(
+        self, stop: threading.Event | None = None, *, worker: WorkerOptions | None = None
+    ) -> None:
         """Catch up, then apply each event as it is recorded, for ever.
 
-        Ends within a second after ``stop`` is set, at once after :meth:`stop`.
+        Ends within a second after ``stop`` is set, at once after :meth:`stop`. A database that
+        goes away is waited for, as is one that is not there yet: with pauses that grow to
+        :data:`~eventcore.projections.backoff.BACKOFF_SECONDS_MAX`, each with a warning in the log
+        ``eventcore.projections``.
 
         Args:
             stop: Ends it; an event of one's own, e.g. set by a signal handler.
+            worker: Keep only a part, beside other workers in any number of processes and hosts.
 
         Raises:
             ProjectionFailedError: See :meth:`run_to_head`.
             ViewsOfAnotherLogError: Likewise.
-            StoreError: The log or the views failed; follow again.
+            ConfigurationError: Likewise.
+            StoreError: The log or the views failed in a way that waiting does not mend.
         """
         stop = stop or self._stop
-        engine = self._engine()
-        while not (stop.is_set() or self._stop.is_set()):
-            self._catch_up(engine)
-            self._follow_from(engine, stop)
+        plans = [Plan(projection, self._registry) for projection in self.projections]
+        leases = None if worker is None else worker.leases(self.views, plans)
+        self._followed = self._follower(lambda: stop.is_set() or self._stop.is_set(), leases)
+        if self._telemetry is None:
+            self._followed.follow()
+            return
+        with self._telemetry.observing(self._measure):
+            self._followed.follow()
 
-    def _follow_from(self, engine: Engine, stop: threading.Event) -> None:
-        """Follow as long as this engine alone moves its checkpoints."""
-        with self.log.subscribe(engine.position, engine.where()) as subscription:
-            self._subscription = subscription
-            while not (stop.is_set() or self._stop.is_set()):
-                page = subscription.next_page(STOP_CHECK_SECONDS)
-                if page is None:
-                    return
-                if page.end == engine.position:
-                    continue
-                if self._apply(engine, page).moved:
-                    return
-                if engine.failures:
-                    raise engine.failures[0]
+    def _measure(self) -> Iterator[tuple[str, str, float]]:
+        yield from measured(self.status(None if self._clock is None else self._clock()))
 
     def start(self) -> None:
         """Follow in a thread of its own, which never keeps the process alive.
@@ -198,20 +284,7 @@ class ProjectionRunner:
         Raises:
             ConfigurationError: It is following already.
         """
-        if self._thread is not None:
-            raise ConfigurationError(message="This runner is following already")
-        self._stop.clear()
-        self._failure = None
-        self._thread = threading.Thread(
-            target=self._follow_in_thread, name="eventcore-projections", daemon=True
-        )
-        self._thread.start()
-
-    def _follow_in_thread(self) -> None:
-        try:
-            self.follow()
-        except BaseException as error:  # noqa: BLE001 - kept, and raised to whoever waits or stops
-            self._failure = error
+        self._background.start(self.follow)
 
     def stop(self) -> None:
         """End following and wait for the page at hand.
@@ -220,25 +293,81 @@ class ProjectionRunner:
             ProjectionFailedError: It had ended by itself, because of this.
             StoreError: Likewise.
         """
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        self._stop.set()
-        subscription = self._subscription
-        if subscription is not None:
-            subscription.close()
-        thread.join()
-        self._stop.clear()
-        self._raise_failure()
+        self._background.stop(self._wake)
 
-    def _raise_failure(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+    def _wake(self) -> None:
+        if self._followed is not None:
+            self._followed.wake()
 
-    def rebuild(self, name: str) -> Progress:
+    def rebuild(
+        self,
+        name: str,
+        *,
+        now: datetime | None = None,
+        accept_differences: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> Rebuilt:
+        """Make one projection's rows again beside the live ones, compare, and swap.
+
+        The live ones are read and kept as ever meanwhile. Interrupted, the next call goes on where
+        this one was. What is replaced is set aside: see :meth:`roll_back`, :meth:`drop_old`.
+
+        Args:
+            name: Which.
+            now: The time, aware: a row whose time to live has passed by then may be missing in the
+                live ones. Without it any row of a table with a time to live may be.
+            accept_differences: Swap also if rows differ that the same definition made.
+            on_progress: Called with the phase, the position, and where it ends.
+
+        Raises:
+            ReadModelsDifferError: Rows differ that the same definition made. Nothing is replaced;
+                the new ones are kept beside.
+            ProjectionFailedError: A handler raised. The live rows are as they were.
+            ConfigurationError: There is no projection of that name, or it cannot be rebuilt so.
+            StoreUnavailableError: The database is away or too busy; call it again.
+        """
+        rebuild = self._rebuild(name, on_progress)
+        return rebuild.run(now, accept_differences=accept_differences)
+
+    def _rebuild(self, name: str, on_progress: OnProgress | None = None) -> Rebuild:
+        return Rebuild(
+            self.log,
+            self.views,
+            self._named(name),
+            registry=self._registry,
+            on_progress=on_progress,
+        )
+
+    def roll_back(self, name: str) -> RolledBack:
+        """Make the rows live again that the last rebuild replaced; those are set aside instead.
+
+        Raises:
+            ConfigurationError: There are none.
+            StoreUnavailableError: The database is away or too busy; call it again.
+        """
+        return self._rebuild(name).roll_back()
+
+    def drop_old(self, name: str) -> int:
+        """Drop the rows that rebuilds replaced; gives how many generations that was."""
+        return self._rebuild(name).drop_old()
+
+    def give_up_rebuild(self, name: str) -> int:
+        """Drop what is half built beside the live rows; gives how many generations that was."""
+        return self._rebuild(name).give_up()
+
+    def accept(self, name: str) -> Checkpoint:
+        """Take the rows of a projection as made by its definition as it is now.
+
+        Raises:
+            SchemaMismatchError: Its tables have other columns.
+            ConfigurationError: It was never kept, or there is no projection of that name.
+        """
+        return self.views.accept(self._named(name))
+
+    def reset(self, name: str) -> Progress:
         """Drop one projection's rows and make them again from the log, up to the head.
 
+        Readers find no rows, then few, until it is done; :meth:`rebuild` spares them that.
         Interrupted, it goes on where it was at the next run. The other projections are not touched.
 
         Raises:
@@ -248,7 +377,19 @@ class ProjectionRunner:
         """
         projection = self._named(name)
         self.views.reset(projection)
+        self._repairs.clear(projection)
         return self._catch_up(self._engine([projection]))
+
+    def unite(self, name: str) -> Progress:
+        """Make a projection one again that workers keep in shares.
+
+        Raises:
+            ConfigurationError: There is no projection of that name.
+            ProjectionFailedError: See :meth:`run_to_head`.
+            StoreUnavailableError: Others kept moving it; try again.
+        """
+        united = unite(self.log, self.views, self._named(name), registry=self._registry)
+        return Progress(0, united.position)
 
     def expire(self, now: datetime) -> int:
         """Delete rows older than their tables' TTL; gives how many."""
@@ -257,37 +398,35 @@ class ProjectionRunner:
     def status(self, now: datetime | None = None) -> list[ProjectionStatus]:
         """How each projection is.
 
+        If one is behind, and the database hides how old a transaction is that holds the feed, this
+        takes up to a second to see whether it lasts.
+
         Args:
             now: The time, to tell the lag in seconds.
         """
-        checkpoints = [self.views.checkpoint(projection.name) for projection in self.projections]
-        # Later than the checkpoints, which never are beyond it then.
-        head = self.log.head()
-        return [
-            self._status(projection, checkpoint or _NOWHERE, head, now=now)
-            for projection, checkpoint in zip(self.projections, checkpoints, strict=True)
-        ]
+        return statuses_of(self.log, self.views, self.projections, repairs=self._repairs, now=now)
 
-    def _status(
-        self, projection: Projection, checkpoint: Checkpoint, head: int, *, now: datetime | None
-    ) -> ProjectionStatus:
-        position = checkpoint.position
-        problem = other_log(self.log, position, checkpoint.anchor)
-        applied = 0 if problem else position
-        lag_seconds: float | None = 0.0
-        if applied < head:
-            oldest = self.log.read_page(applied, 1, LogFilter()).events
-            lag_seconds = None
-            if now is not None and oldest:
-                lag_seconds = max(0.0, (now - oldest[0].timestamp).total_seconds())
-        return ProjectionStatus(
-            projection=projection.name,
-            position=position,
-            head=head,
-            lag_events=max(0, head - applied),
-            lag_seconds=lag_seconds,
-            rows=sum(self.views.count(table) for table in projection.tables),
-            problem=problem,
+    def health(
+        self,
+        now: datetime,
+        *,
+        lag_seconds_max: float = LAG_SECONDS_MAX,
+        held_seconds_max: float = HELD_SECONDS_MAX,
+    ) -> Health:
+        """Whether the read models are current, and whether the feed gets further.
+
+        Databases that cannot be reached are an answer here, not an error.
+
+        Args:
+            now: The time.
+            lag_seconds_max: Age of the oldest event not yet applied that is put up with.
+            held_seconds_max: Age of a transaction that holds the feed that is put up with.
+        """
+        return Health(
+            (
+                check_statuses(lambda: self.status(now), lag_seconds_max),
+                check_feed(self.log, held_seconds_max),
+            )
         )
 
     def wait_for(
@@ -315,41 +454,15 @@ class ProjectionRunner:
         waited_for = [self._named(name).name for name in names] if names else None
         if waited_for is None:
             waited_for = [projection.name for projection in self.projections]
-        deadline = time.monotonic() + timeout_seconds
-        for name in waited_for:
-            self._wait_for(name, position, timeout_seconds=timeout_seconds, deadline=deadline)
-
-    def _wait_for(
-        self, name: str, position: int, *, timeout_seconds: float, deadline: float
-    ) -> None:
-        signal = self.views.signal
-        while True:
-            token = signal.token()
-            checkpoint = self.views.checkpoint(name)
-            if checkpoint is not None and checkpoint.position >= position:
-                self._check_log(name, checkpoint)
-                return
-            if self._failure is not None:
-                raise self._failure
-            remaining_seconds = deadline - time.monotonic()
-            if remaining_seconds <= 0:
-                self._check_log(name, checkpoint or _NOWHERE)
-                raise WaitTimeoutError(
-                    projection=name,
-                    current=checkpoint.position if checkpoint else 0,
-                    timeout_seconds=timeout_seconds,
-                    position=position,
-                )
-            signal.wait(token, min(remaining_seconds, STOP_CHECK_SECONDS))
-
-    def _check_log(self, name: str, checkpoint: Checkpoint) -> None:
-        check_log(
+        waiting = Waiting(
             self.log,
-            projection=name,
-            database=self.views.name,
-            position=checkpoint.position,
-            anchor=checkpoint.anchor,
+            self.views,
+            position=position,
+            timeout_seconds=timeout_seconds,
+            failure=lambda: self._background.failure,
         )
+        for name in waited_for:
+            waiting.wait_for(name)
 
     def _named(self, name: str) -> Projection:
         for projection in self.projections:
@@ -357,17 +470,6 @@ class ProjectionRunner:
                 return projection
         known = ", ".join(projection.name for projection in self.projections)
         raise ConfigurationError(message=f"There is no projection {name!r}, only {known}")
-
-
-_NOWHERE: Final = Checkpoint(position=0, version=1, revision=1)
-
-
-def _next_size(size: int, page: Page) -> int:
-    """Larger pages while they are full and light, smaller ones when events are large."""
-    if not page.events:
-        return size
-    per_event = max(1, sum(map(len, map(_state_of, page.events))) // len(page.events))
-    return max(1, min(size * 2, PAGE_EVENTS_MAX, PAGE_BYTES_MAX // per_event))
 
 
 def _ignore_page(applied: int, end: int) -> None:

@@ -3,43 +3,72 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
-
 from eventcore.errors import (
-    CheckpointMovedError,
-    ConfigurationError,
     SchemaMismatchError,
     StoreError,
 )
-from eventcore.projections.anchors import Anchor
-from eventcore.projections.ownership import check_own, check_shape, names_of, rebuilding
-from eventcore.projections.projection import Projection
-from eventcore.projections.sqlite_statements import TableStatements, drop_table, table_info
+from eventcore.projections.checkpoint_rows import (
+    CHECKPOINT_COLUMNS,
+    CHECKPOINT_COLUMNS_NO_ANCHORS,
+    CHECKPOINT_COLUMNS_NO_FINGERPRINT,
+    CHECKPOINTS,
+    as_json,
+    declared,
+    noted,
+)
+from eventcore.projections.definitions import (
+    check_acceptable,
+    fingerprint_of,
+    is_other_definition,
+)
+from eventcore.projections.ownership import (
+    check_may_begin,
+    check_own,
+    check_shape,
+    rebuilding,
+)
+from eventcore.projections.projection import REGISTER_FINGERPRINT, Projection
+from eventcore.projections.sqlite_checkpoints import (
+    CHECKPOINT_SQL,
+    column_names,
+    free_index_name,
+    has_table,
+    kept_checkpoint,
+    kept_fingerprint,
+    kept_tables,
+    made_tables,
+)
+from eventcore.projections.sqlite_statements import (
+    TableStatements,
+    create_index,
+    drop_table,
+)
+from eventcore.projections.sqlite_transactions import SQLiteSnapshot, SQLiteTransaction
 from eventcore.projections.tables import AnyTable, Key, RowT, Table, check_limit
-from eventcore.projections.transactions import Checkpoint, TableChanges
+from eventcore.projections.transactions import Checkpoint
 from eventcore.stores.following import CommitSignal
 from eventcore.stores.sqlite.connections import SQLiteConnections, Synchronous
 from eventcore.stores.sqlite.wakeup import CommitWatch
-from eventcore.stores.statements import load_statements
 
-_SQL = load_statements("eventcore.projections", "sql/checkpoints.sql")
+__all__ = [
+    "QUERY_ROWS_AT_ONCE",
+    "WAL_PAGES",
+    "WAL_PAGES_CATCHING_UP",
+    "SQLiteSnapshot",
+    "SQLiteTransaction",
+    "SQLiteViews",
+]
 
 QUERY_ROWS_AT_ONCE: Final = 500
 """Rows fetched at a time while a query is iterated: bounds memory, not what can be read."""
 
-
-_CHECKPOINTS: Final = "eventcore_checkpoints"
-_CHECKPOINT_COLUMNS_BEFORE: Final = ["projection", "position", "version", "revision"]
-_CHECKPOINT_COLUMNS: Final = [
-    *_CHECKPOINT_COLUMNS_BEFORE,
-    *("anchor_position", "anchor_event", "tables"),
-]
 
 WAL_PAGES: Final = 1_000
 """SQLite moves the write-ahead log into the file when it has so many pages: its own default."""
@@ -80,6 +109,7 @@ class SQLiteViews:
         else:
             self.connections = SQLiteConnections(Path(file), synchronous=synchronous, create=create)
         self._statements: dict[str, tuple[AnyTable, TableStatements]] = {}
+        self._joined = threading.local()
         try:
             self._prepare()
             self._watch = CommitWatch(str(self.connections.path))
@@ -89,25 +119,27 @@ class SQLiteViews:
 
     def _prepare(self) -> None:
         with self.connections.reading() as connection:
-            found = _columns(connection, _CHECKPOINTS)
-        if found == _CHECKPOINT_COLUMNS:
+            found = column_names(connection, CHECKPOINTS)
+        if found == CHECKPOINT_COLUMNS:
             return
         if self._create_allowed:
             with self.connections.writing() as connection:
                 # Once more: another process may have been faster.
-                found = _columns(connection, _CHECKPOINTS)
+                found = column_names(connection, CHECKPOINTS)
                 steps = ["create_checkpoints"]
-                if found == _CHECKPOINT_COLUMNS_BEFORE:
+                if found == CHECKPOINT_COLUMNS_NO_ANCHORS:
                     steps = ["set_aside", "create_checkpoints", "take_over", "drop_before"]
+                if found == CHECKPOINT_COLUMNS_NO_FINGERPRINT:
+                    steps = ["add_fingerprint"]
                 for step in steps:
-                    connection.execute(_SQL[step])
-                found = _columns(connection, _CHECKPOINTS)
-        if found != _CHECKPOINT_COLUMNS:
+                    connection.execute(CHECKPOINT_SQL[step])
+                found = column_names(connection, CHECKPOINTS)
+        if found != CHECKPOINT_COLUMNS:
             raise SchemaMismatchError(
-                table=_CHECKPOINTS,
+                table=CHECKPOINTS,
                 database=self.name,
                 found=f"the columns {', '.join(found)}" if found else "not been created",
-                expected=", ".join(_CHECKPOINT_COLUMNS),
+                expected=", ".join(CHECKPOINT_COLUMNS),
                 action="Name another file, or open it without create=no",
             )
 
@@ -132,17 +164,19 @@ class SQLiteViews:
         """See :meth:`eventcore.projections.views.Views.ensure`."""
         with self.connections.reading() as connection:
             absent = self._absent_tables(connection, projection)
-            checkpoint = _checkpoint(connection, projection.name)
+            checkpoint = kept_checkpoint(connection, projection.name)
+            known = kept_fingerprint(connection, projection.name)
+        if is_other_definition(checkpoint, projection, known):
+            return checkpoint
         if absent or checkpoint is None:
             self._check_may_create(projection)
+        if absent or checkpoint is None or known is None:
             with self.connections.writing() as connection:
                 # Once more: another process may have made them meanwhile.
                 self._create(connection, self._absent_tables(connection, projection))
-                made = {**_made(connection, projection), **_declared(projection)}
-                connection.execute(
-                    _SQL["insert_checkpoint"], (projection.name, projection.version, _json(made))
-                )
-                checkpoint = _checkpoint(connection, projection.name)
+                made = {**made_tables(connection, projection), **declared(projection)}
+                connection.execute(CHECKPOINT_SQL["insert_checkpoint"], noted(projection, made))
+                checkpoint = kept_checkpoint(connection, projection.name)
         assert checkpoint is not None
         return checkpoint
 
@@ -153,7 +187,7 @@ class SQLiteViews:
         absent = []
         for table in projection.tables:
             if self._has_own(connection, projection, table):
-                found = _columns(connection, table.name)
+                found = column_names(connection, table.name)
                 check_shape(table, database=self.name, found=found, action=rebuilding(projection))
             else:
                 absent.append(table)
@@ -163,39 +197,42 @@ class SQLiteViews:
         self, connection: sqlite3.Connection, projection: Projection, table: AnyTable
     ) -> bool:
         """Whether the table is there; refuses one that was not made for the projection."""
-        found = _columns(connection, table.name)
+        found = column_names(connection, table.name)
         if found:
-            made = _made(connection, projection).get(table.name)
+            made = made_tables(connection, projection).get(table.name)
             check_own(projection, table, database=self.name, found=found, made=made)
         return bool(found)
 
     def _check_may_create(self, projection: Projection) -> None:
-        if not self._create_allowed:
-            raise ConfigurationError(
-                message=f"Projection {projection.name} is not kept in {self.name}, and create=no "
-                "forbids to begin it there"
-            )
+        check_may_begin(projection.name, database=self.name, allowed=self._create_allowed)
 
     def _create(self, connection: sqlite3.Connection, tables: Sequence[AnyTable]) -> None:
         for table in tables:
-            for statement in self.statements(table).create:
-                connection.execute(statement)
+            statements = self.statements(table)
+            connection.execute(statements.create)
+            for name, on in statements.indexes.items():
+                connection.execute(create_index(free_index_name(connection, name, table), on))
 
     def checkpoint(self, projection: str) -> Checkpoint | None:
         """See :meth:`eventcore.projections.views.Views.checkpoint`."""
         with self.connections.reading() as connection:
-            return _checkpoint(connection, projection)
+            return kept_checkpoint(connection, projection)
+
+    def fingerprint(self, projection: str) -> str | None:
+        """See :meth:`eventcore.projections.views.Views.fingerprint`."""
+        with self.connections.reading() as connection:
+            return kept_fingerprint(connection, projection)
 
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
         """See :meth:`eventcore.projections.views.Views.load_rows`."""
-        wanted = _json(table.encode_keys(keys, table.key_columns))
+        wanted = as_json(table.encode_keys(keys, table.key_columns))
         with self.connections.reading() as connection:
             rows = connection.execute(self.statements(table).select_keys, (wanted,)).fetchall()
         return table.decode(rows)
 
     def load_groups(self, table: Table[RowT], groups: Sequence[Key]) -> list[RowT]:
         """See :meth:`eventcore.projections.views.Views.load_groups`."""
-        wanted = _json(table.encode_keys(groups, table.group_columns))
+        wanted = as_json(table.encode_keys(groups, table.group_columns))
         with self.connections.reading() as connection:
             rows = connection.execute(self.statements(table).select_groups, (wanted,)).fetchall()
         return table.decode(rows)
@@ -220,8 +257,39 @@ class SQLiteViews:
             connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
 
     @contextmanager
+    def joining(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Let transactions of this thread be part of one that is open: of an append.
+
+        What they read outside of it is what was committed before; nobody else can write meanwhile.
+
+        Args:
+            connection: The one that writes, inside its transaction.
+        """
+        self._joined.connection = connection
+        try:
+            yield
+        finally:
+            self._joined.connection = None
+
+    @contextmanager
+    def _writing_joined(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+        connection.execute(CHECKPOINT_SQL["begin_joined"])
+        try:
+            yield connection
+        except BaseException:
+            connection.execute(CHECKPOINT_SQL["undo_joined"])
+            connection.execute(CHECKPOINT_SQL["end_joined"])
+            raise
+        connection.execute(CHECKPOINT_SQL["end_joined"])
+
+    @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         try:
+            joined = getattr(self._joined, "connection", None)
+            if joined is not None:
+                with self._writing_joined(joined) as connection:
+                    yield connection
+                return  # the append's commit is told by the log
             with self.connections.writing() as connection:
                 yield connection
         except sqlite3.IntegrityError as error:
@@ -242,7 +310,9 @@ class SQLiteViews:
 
     def _rows(self, table: Table[RowT], sql: str, parameters: tuple[Any, ...]) -> Iterator[RowT]:
         with self.connections.reading() as connection:
-            found = _columns(connection, table.name)
+            # One state of the file: another table may take the name at any time.
+            connection.execute("BEGIN")
+            found = column_names(connection, table.name)
             if not found:
                 return
             # SQLite would read the name of a column that is not there as a text.
@@ -256,32 +326,84 @@ class SQLiteViews:
                 # A cursor left in the middle would keep the file's old pages alive.
                 cursor.close()
 
+    def query_sorted(  # noqa: PLR0913 - each a keyword but the first three
+        self,
+        table: Table[RowT],
+        column: str,
+        value: Any,
+        *,
+        by: str,
+        since: Any = None,
+        limit: int | None = None,
+    ) -> Iterator[RowT]:
+        """See :meth:`eventcore.projections.views.Views.query_sorted`."""
+        check_limit(limit)
+        wanted, bound = table.encode_sorted(column, value, by=by, since=since)
+        sql = self.statements(table).query_sorted(column, by, bounded=bound is not None)
+        bounds = () if bound is None else (bound,)
+        return self._rows(table, sql, (wanted, *bounds, -1 if limit is None else limit))
+
     def count(self, table: AnyTable) -> int:
         """See :meth:`eventcore.projections.views.Views.count`."""
         with self.connections.reading() as connection:
-            if not _has_table(connection, table.name):
+            if not has_table(connection, table.name):
                 return 0
             return int(connection.execute(self.statements(table).count).fetchone()[0])
 
     def reset(self, projection: Projection) -> Checkpoint:
         """See :meth:`eventcore.projections.views.Views.reset`."""
         with self._writing() as connection:
-            if _checkpoint(connection, projection.name) is None:
+            if kept_checkpoint(connection, projection.name) is None:
                 self._check_may_create(projection)
             for table in projection.tables:
                 self._has_own(connection, projection, table)
             # Also those that an earlier version of it made and this one has no more.
-            for name, columns in _made(connection, projection).items():
-                if _columns(connection, name) == columns:
+            for name, columns in made_tables(connection, projection).items():
+                if column_names(connection, name) == columns:
                     connection.execute(drop_table(name))
             self._create(connection, projection.tables)
-            made = _json(_declared(projection))
             connection.execute(
-                _SQL["reset_checkpoint"], (projection.name, projection.version, made)
+                CHECKPOINT_SQL["reset_checkpoint"], noted(projection, declared(projection))
             )
-            checkpoint = _checkpoint(connection, projection.name)
+            connection.execute(CHECKPOINT_SQL["reset_shares"], (projection.name,))
+            checkpoint = kept_checkpoint(connection, projection.name)
         assert checkpoint is not None
         return checkpoint
+
+    def tables_of(self, projection: str) -> list[str]:
+        """See :meth:`eventcore.projections.views.Views.tables_of`."""
+        with self.connections.reading() as connection:
+            return list(kept_tables(connection, projection) or {})
+
+    def accept(self, projection: Projection) -> Checkpoint:
+        """See :meth:`eventcore.projections.views.Views.accept`."""
+        with self._writing() as connection:
+            absent = self._absent_tables(connection, projection)
+            checkpoint = kept_checkpoint(connection, projection.name)
+            check_acceptable(projection, checkpoint, absent, database=self.name)
+            connection.execute(
+                CHECKPOINT_SQL["accept_definition"],
+                (projection.name, projection.version, fingerprint_of(projection)),
+            )
+            connection.execute(CHECKPOINT_SQL["revise_checkpoint"], (projection.name,))
+            checkpoint = kept_checkpoint(connection, projection.name)
+        assert checkpoint is not None
+        return checkpoint
+
+    def drop(self, projection: str) -> None:
+        """See :meth:`eventcore.projections.views.Views.drop`."""
+        with self._writing() as connection:
+            for name, columns in (kept_tables(connection, projection) or {}).items():
+                if column_names(connection, name) == columns:
+                    connection.execute(drop_table(name))
+            connection.execute(CHECKPOINT_SQL["delete_checkpoint"], (projection,))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SQLiteSnapshot]:
+        """See :meth:`eventcore.projections.views.Views.snapshot`."""
+        with self.connections.reading() as connection:
+            connection.execute("BEGIN")
+            yield SQLiteSnapshot(self, connection)
 
     def expire(self, projection: Projection, now: datetime) -> int:
         """See :meth:`eventcore.projections.views.Views.expire`."""
@@ -293,7 +415,7 @@ class SQLiteViews:
                     expired += connection.execute(
                         self.statements(table).expire(), (limit,)
                     ).rowcount
-            connection.execute(_SQL["revise_checkpoint"], (projection.name,))
+            connection.execute(CHECKPOINT_SQL["revise_checkpoint"], (projection.name,))
         return expired
 
     def close(self) -> None:
@@ -303,85 +425,14 @@ class SQLiteViews:
         if not self._shared:
             self.connections.close()
 
-
-class SQLiteTransaction:
-    """A transaction that is open on the one connection that writes."""
-
-    def __init__(self, views: SQLiteViews, connection: sqlite3.Connection) -> None:
-        self._views = views
-        self._connection = connection
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """For SQL of one's own; do not commit it."""
-        return self._connection
-
-    def write(self, changes: TableChanges) -> None:
-        """See :meth:`eventcore.projections.transactions.Transaction.write`."""
-        statements = self._views.statements(changes.table)
-        if changes.upserts:
-            self._connection.executemany(statements.upsert, changes.upserts)
-        if changes.deletes:
-            self._connection.executemany(statements.delete, changes.deletes)
-
-    def upsert(self, table: Table[RowT], rows: Sequence[RowT]) -> None:
-        """See :meth:`eventcore.projections.transactions.Transaction.upsert`."""
-        self.write(TableChanges(table, table.encode(rows), ()))
-
-    def delete(self, table: AnyTable, keys: Sequence[Key]) -> None:
-        """See :meth:`eventcore.projections.transactions.Transaction.delete`."""
-        self.write(TableChanges(table, (), table.encode_keys(keys, table.key_columns)))
-
-    def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
-        """See :meth:`eventcore.projections.transactions.Transaction.load_rows`."""
-        wanted = _json(table.encode_keys(keys, table.key_columns))
-        sql = self._views.statements(table).select_keys
-        return table.decode(self._connection.execute(sql, (wanted,)).fetchall())
-
-    def advance(
-        self, projection: str, before: Checkpoint, position: int, *, anchor: Anchor | None = None
-    ) -> None:
-        """See :meth:`eventcore.projections.transactions.Transaction.advance`."""
-        moved = self._connection.execute(
-            _SQL["advance_checkpoint"],
-            (position, *(anchor or (None, None)), projection, *before[:3]),
-        ).rowcount
-        if moved != 1:
-            found = _checkpoint(self._connection, projection)
-            raise CheckpointMovedError(projection=projection, expected=before, found=found)
-
-
-def _checkpoint(connection: sqlite3.Connection, projection: str) -> Checkpoint | None:
-    row = connection.execute(_SQL["select_checkpoint"], (projection,)).fetchone()
-    if row is None:
-        return None
-    position, version, revision, anchor_position, anchor_event = row
-    anchor = None if anchor_event is None else Anchor(anchor_position, anchor_event)
-    return Checkpoint(position, version, revision, anchor)
-
-
-def _made(connection: sqlite3.Connection, projection: Projection) -> dict[str, list[str]]:
-    """The tables that were made for a projection, with their columns; none if it is not kept."""
-    row = connection.execute(_SQL["select_tables"], (projection.name,)).fetchone()
-    if row is None:
-        return {}
-    if row[0] is None:
-        return _declared(projection)  # begun when that was not noted yet
-    made: dict[str, list[str]] = orjson.loads(row[0])
-    return made
-
-
-def _declared(projection: Projection) -> dict[str, list[str]]:
-    return {table.name: names_of(table) for table in projection.tables}
-
-
-def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
-    return [row[1] for row in connection.execute(table_info(table))]
-
-
-def _has_table(connection: sqlite3.Connection, name: str) -> bool:
-    return bool(connection.execute(_SQL["select_table"], (name,)).fetchone()[0])
-
-
-def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
+    def begin(self, connection: sqlite3.Connection, name: str, version: int) -> Checkpoint:
+        """See :meth:`eventcore.projections.transactions.Transaction.begin`."""
+        found = kept_checkpoint(connection, name)
+        if found is None:
+            check_may_begin(name, database=self.name, allowed=self._create_allowed)
+            connection.execute(
+                CHECKPOINT_SQL["insert_checkpoint"], (name, version, "{}", REGISTER_FINGERPRINT)
+            )
+            found = kept_checkpoint(connection, name)
+        assert found is not None
+        return found

@@ -23,6 +23,11 @@ def drop_table(name: str) -> str:
     return f"DROP TABLE IF EXISTS {quote(name)}"
 
 
+def rename_table(name: str, becomes: str) -> str:
+    """Gives a table another name."""
+    return f"ALTER TABLE {quote(name)} RENAME TO {quote(becomes)}"
+
+
 def table_info(name: str) -> str:
     """One row a column, its name second; none if there is no such table."""
     return f"PRAGMA table_info({quote(name)})"
@@ -46,6 +51,10 @@ def _define(column: Column) -> str:
         words.append(f"CHECK ({name} IN ({', '.join(map(_quote_text, column.choices))}))")
     elif column.kind is Kind.FLAG:
         words.append(f"CHECK ({name} IN (0, 1))")
+    if column.minimum is not None:
+        # An amount is text here; exactness is checked before it is sent.
+        number = f"CAST({name} AS REAL)" if column.kind is Kind.DECIMAL else name
+        words.append(f"CHECK ({number} >= {column.minimum})")
     return " ".join(words)
 
 
@@ -53,9 +62,11 @@ class TableStatements:
     """The statements of one table.
 
     Attributes:
-        create: Statements that create the table and its indexes.
+        create: Creates the table.
+        indexes: Names of its indexes, to what they are on.
         upsert: Inserts a row or replaces the one with its key; one parameter a column.
         delete: Deletes by key; one parameter a key column.
+        select_all: All rows, by key.
         select: All rows, to which conditions, order and limit may be added.
         select_keys: Rows whose keys are in a JSON array.
         select_groups: Rows whose groups are in a JSON array, by key.
@@ -67,11 +78,13 @@ class TableStatements:
         name, columns = quote(table.name), [column.name for column in table.columns]
         key = _list(table.key)
         definitions = ", ".join(map(_define, table.columns))
-        self.create = [
+        self.create = (
             f"CREATE TABLE IF NOT EXISTS {name} ({definitions}, PRIMARY KEY ({key})) "
-            f"STRICT{_layout(table)}",
-            *(_index(table, index) for index in _indexes(table)),
-        ]
+            f"STRICT{_layout(table)}"
+        )
+        self.indexes: dict[str, str] = {}
+        for index in _indexes(table):
+            self.indexes.setdefault(f"{table.name}_by_{'_'.join(index[0])}", _on(table, index))
         rest = [quote(column) for column in columns if column not in table.key]
         assign = ", ".join(f"{column} = excluded.{column}" for column in rest)
         self.upsert = (
@@ -79,6 +92,7 @@ class TableStatements:
             f"ON CONFLICT ({key}) DO " + (f"UPDATE SET {assign}" if rest else "NOTHING")
         )
         self.delete = f"DELETE FROM {name} WHERE {_equals(table.key)}"
+        self.select_all = f"SELECT {_list(columns)} FROM {name} ORDER BY {key}"
         self.select = f"SELECT {_list(columns)} FROM {name}"
         self.count = f"SELECT count(*) FROM {name}"
         self.select_keys = self._select_in(table.key)
@@ -100,6 +114,18 @@ class TableStatements:
         conditions = [f"{quote(n)} = ?" for n in equal] + [f"{quote(n)} IS NULL" for n in absent]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return f"{self.select}{where} ORDER BY {_list(self._table.key)} LIMIT ?"
+
+    def query_sorted(self, column: str, by: str, *, bounded: bool) -> str:
+        """Rows with a value in a column, by another, from a bound of that on, and by key.
+
+        The parameters are the value, the bound if there is one, and the limit.
+        """
+        order = _list(dict.fromkeys((by, *self._table.key)))
+        bound = ">= ?" if bounded else "IS NOT NULL"
+        return (
+            f"{self.select} WHERE {quote(column)} = ? AND {quote(by)} {bound} "
+            f"ORDER BY {order} LIMIT ?"
+        )
 
     def expire(self) -> str:
         """Deletes rows whose TTL column sorts below a text, cut to the column's length."""
@@ -124,8 +150,12 @@ def _indexes(table: AnyTable) -> list[tuple[tuple[str, ...], bool]]:
     return list(dict.fromkeys(indexes))
 
 
-def _index(table: AnyTable, index: tuple[tuple[str, ...], bool]) -> str:
+def _on(table: AnyTable, index: tuple[tuple[str, ...], bool]) -> str:
     columns, present = index
-    name = quote(f"{table.name}_by_{'_'.join(columns)}")
     where = f" WHERE {quote(columns[0])} IS NOT NULL" if present else ""
-    return f"CREATE INDEX IF NOT EXISTS {name} ON {quote(table.name)} ({_list(columns)}){where}"
+    return f"{quote(table.name)} ({_list(columns)}){where}"
+
+
+def create_index(name: str, on: str) -> str:
+    """Creates one of :attr:`TableStatements.indexes`."""
+    return f"CREATE INDEX IF NOT EXISTS {quote(name)} ON {on}"

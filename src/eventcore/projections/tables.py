@@ -13,8 +13,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import itemgetter
@@ -37,7 +38,8 @@ StoredRow = tuple[StoredValue, ...]
 
 _TABLE_FORM: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _COLUMN_FORM: Final = re.compile(r"[a-z_][a-z0-9_]*(#[a-z0-9_]+)?")
-_RESERVED_PREFIXES: Final = ("eventcore_", "sqlite_", "pg_")
+INTERNAL_PREFIX: Final = "eventcore_"
+_RESERVED_PREFIXES: Final = (INTERNAL_PREFIX, "sqlite_", "pg_")
 _RESERVED_NAMES: Final = frozenset({"stored_events", "snapshots", "tracking"})
 """Tables that ``eventsourcing`` keeps in the same database."""
 
@@ -59,6 +61,10 @@ class Index(NamedTuple):
         return cls(columns, present)
 
 
+_SORTING: Final = frozenset({Kind.TEXT, Kind.INTEGER, Kind.TIME, Kind.TIME_TEXT})
+"""Kinds of column that every backend sorts alike."""
+
+
 class Table(Generic[RowT]):
     """One table of a read model.
 
@@ -76,8 +82,11 @@ class Table(Generic[RowT]):
         columns: Stored names of fields that cannot be spelled in Python, e.g.
             ``{"dimensions": "metric_type#dimensions"}``; a name with a leading underscore is
             internal.
+        internal: The library's own bookkeeping, under a name that begins with ``eventcore_``, which
+            is reserved for it.
 
     Attributes:
+        original: The table as it was declared; itself, unless it was renamed.
         settled: Gives a row as it would come back from the database, without sending it there:
             amounts, times and JSON in their stored form, JSON as a copy of its own. So what a
             handler gets never depends on whether a row was kept in memory meanwhile. None if every
@@ -98,8 +107,11 @@ class Table(Generic[RowT]):
         ttl_days: int | None = None,
         ttl_column: str | None = None,
         columns: Mapping[str, str] | None = None,
+        internal: bool = False,
     ) -> None:
         self.name = name
+        self.internal = internal
+        self.original: Table[RowT] = self
         self.row = row
         renamed = dict(columns or {})
         hints = get_type_hints(row, include_extras=True)
@@ -132,7 +144,10 @@ class Table(Generic[RowT]):
             yield f"{self.row.__name__} is no NamedTuple with fields"
         if not _TABLE_FORM.fullmatch(self.name):
             yield "a name is lower-case letters, digits and underscores, at most 63"
-        if self.name.startswith(_RESERVED_PREFIXES) or self.name in _RESERVED_NAMES:
+        if self.internal and not self.name.startswith(INTERNAL_PREFIX):
+            yield f"the name of an internal table begins with {INTERNAL_PREFIX}"
+        reserved = self.name.startswith(_RESERVED_PREFIXES) or self.name in _RESERVED_NAMES
+        if reserved and not self.internal:
             yield "the name is reserved"
         yield from self._problems_of_columns(unknown_fields)
         if (self.ttl_days is None) != (self.ttl_column is None):
@@ -173,6 +188,26 @@ class Table(Generic[RowT]):
             return found
 
         return settled if settles else None
+
+    def renamed(self, name: str) -> Table[RowT]:
+        """The same table under another name: as a generation of a read model is kept."""
+        other = copy.copy(self)
+        other.name = name
+        other.original = self.original
+        return other
+
+    def narrowed(self, names: Collection[str]) -> Table[Any]:
+        """The same table with only these of its columns, for comparing rows in stored form.
+
+        Raises:
+            ConfigurationError: A column of the key is not among them.
+        """
+        if not set(self.key) <= set(names):
+            raise ConfigurationError(message=f"Table {self.name} has a key of other columns there")
+        other: Table[Any] = copy.copy(self)
+        other.columns = tuple(column for column in self.columns if column.name in names)
+        other.group, other.indexes = (), ()
+        return other
 
     def column(self, name: str) -> Column:
         """The column stored under this name.
@@ -272,6 +307,26 @@ class Table(Generic[RowT]):
                     "the given value is none"
                 ) from error
         return encoded
+
+    def encode_sorted(
+        self, column: str, value: Any, *, by: str, since: Any
+    ) -> tuple[StoredValue, StoredValue]:
+        """The value and the bound of a sorted query as stored values.
+
+        Raises:
+            ConfigurationError: Neither the key nor an index begins with these columns, or as
+                :meth:`encode_where`.
+        """
+        served = {self.key[:2], *(index.columns[:2] for index in self.indexes)}
+        if (column, by) not in served or self.column(by).kind not in _SORTING:
+            raise ConfigurationError(
+                message=f"Table {self.name} has no index that begins with {column} and {by}"
+            )
+        bound = None if since is None else self.encode_where({by: since})[by]
+        found = self.encode_where({column: value})[column]
+        if found is None:
+            raise ConfigurationError(message=f"Column {column} of {self.name}: None has no order")
+        return found, bound
 
     def public(self, row: RowT) -> dict[str, Any]:
         """A row as it is printed: stored names, JSON values, amounts as text, times as ISO-8601."""

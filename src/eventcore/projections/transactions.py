@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from eventcore.errors import CheckpointMovedError
 from eventcore.projections.anchors import Anchor
 from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table
 
@@ -24,6 +25,23 @@ class Checkpoint(NamedTuple):
     version: int
     revision: int
     anchor: Anchor | None = None
+
+
+class Renaming(NamedTuple):
+    """A checkpoint and its tables that take another name.
+
+    Attributes:
+        projection: Name of the checkpoint now.
+        before: What it is to be still: version and revision as here, the position at most this.
+        becomes: Its name after.
+        tables: All tables made for it, now and after; none of the new names is taken, unless by a
+            table that is renamed in the same call before it.
+    """
+
+    projection: str
+    before: Checkpoint
+    becomes: str
+    tables: Mapping[str, str]
 
 
 class TableChanges(NamedTuple):
@@ -57,8 +75,42 @@ class Transaction(Protocol):
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
         """Those of the rows that are there, as this transaction sees them."""
 
+    def begin(self, name: str, version: int) -> Checkpoint:
+        """Have a checkpoint without tables: at the start, if there is none; gives what it is.
+
+        Where this cannot be part of the transaction (in DynamoDB), the start stays if the rest is
+        undone.
+
+        Args:
+            name: Its name; of a share, ``projection/share``.
+            version: Kept with it, if it is new.
+
+        Raises:
+            ConfigurationError: There is none, and these views are to create nothing.
+        """
+
+    def name_of(self, table: AnyTable) -> str:
+        """What a table is named in the database: another name while its projection is rebuilt."""
+
+    def rename(self, renamings: Sequence[Renaming]) -> None:
+        """Give checkpoints and their tables other names, one after another.
+
+        Their revision grows: who remembers rows under the old name or the new one loads them anew.
+
+        Raises:
+            CheckpointMovedError: One is not as the caller saw it.
+            StoreUnavailableError: Readers or writers kept a table for too long. Try again.
+            SchemaMismatchError: Something else of the database is bound to a table.
+        """
+
     def advance(
-        self, projection: str, before: Checkpoint, position: int, *, anchor: Anchor | None = None
+        self,
+        projection: str,
+        before: Checkpoint,
+        position: int,
+        *,
+        anchor: Anchor | None = None,
+        revise: bool = False,
     ) -> None:
         """Move a checkpoint on, if it still is what the caller built on.
 
@@ -67,7 +119,50 @@ class Transaction(Protocol):
             before: Where it is to be still.
             position: Where it goes.
             anchor: The last event at or below that, if known.
+            revise: Raise the revision by one as well: rows change other than by the events between
+                the two positions, so whoever remembers rows is to drop them.
 
         Raises:
             CheckpointMovedError: It is not; let the transaction roll back, read again, go on.
         """
+
+
+def check_renamed(renaming: Renaming, found: Checkpoint | None) -> int:
+    """Refuse to rename a checkpoint that is not as the caller saw it; gives its next revision.
+
+    Raises:
+        CheckpointMovedError: It is not.
+    """
+    before = renaming.before
+    if (
+        found is None
+        or (found.version, found.revision) != (before.version, before.revision)
+        or found.position > before.position
+    ):
+        raise CheckpointMovedError(projection=renaming.projection, expected=before, found=found)
+    return found.revision + 1
+
+
+def revisions_after(
+    renamings: Sequence[Renaming],
+    found: Sequence[Checkpoint | None],
+    checkpoint: Callable[[str], Checkpoint | None],
+) -> list[int]:
+    """Revisions of renamed checkpoints: above every one that was known under either name.
+
+    Args:
+        renamings: What is asked for.
+        found: The checkpoints under their names now.
+        checkpoint: Gives the one of a name.
+
+    Raises:
+        CheckpointMovedError: One is not as the caller saw it, or a new name is taken.
+    """
+    highest = max(map(check_renamed, renamings, found), default=1)
+    freed: set[str] = set()
+    for one in renamings:
+        taken = None if one.becomes in freed else checkpoint(one.becomes)
+        if taken is not None:
+            raise CheckpointMovedError(projection=one.becomes, expected=None, found=taken)
+        freed.add(one.projection)
+    return [highest] * len(renamings)

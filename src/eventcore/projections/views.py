@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from eventcore.projections.projection import Projection
+from eventcore.projections.snapshots import Snapshot
 from eventcore.projections.tables import AnyTable, Key, RowT, Table
 from eventcore.projections.transactions import Checkpoint, Transaction
 from eventcore.stores.following import CommitSignal
@@ -40,6 +41,12 @@ class Views(Protocol):
     def checkpoint(self, projection: str) -> Checkpoint | None:
         """How far a projection is; None if it was never kept here."""
 
+    def fingerprint(self, projection: str) -> str | None:
+        """Of the definition that made a projection's rows; None if it is not known.
+
+        See :func:`eventcore.projections.definitions.fingerprint_of`.
+        """
+
     def load_rows(self, table: Table[RowT], keys: Sequence[Key]) -> list[RowT]:
         """Those of the rows that are there, in no particular order."""
 
@@ -67,6 +74,31 @@ class Views(Protocol):
             SchemaMismatchError: The table there has other columns; raised with the first row.
         """
 
+    def query_sorted(  # noqa: PLR0913 - each a keyword but the first three
+        self,
+        table: Table[RowT],
+        column: str,
+        value: Any,
+        *,
+        by: str,
+        since: Any = None,
+        limit: int | None = None,
+    ) -> Iterator[RowT]:
+        """Rows with a value in a column, sorted by another and then by key, read as they are asked.
+
+        Args:
+            table: What to read.
+            column: Stored name; with ``by`` it begins the key or a declared index.
+            value: What it equals; not None.
+            by: Stored name of the column that sorts.
+            since: Only rows in which that is not below this.
+            limit: At most so many, at least 1.
+
+        Raises:
+            ConfigurationError: No index serves this, or as :meth:`query`.
+            SchemaMismatchError: As :meth:`query`.
+        """
+
     def count(self, table: AnyTable) -> int:
         """How many rows a table has; 0 if it is absent."""
 
@@ -79,6 +111,28 @@ class Views(Protocol):
             SchemaMismatchError: A table of the name is somebody else's. Nothing is changed.
             ConfigurationError: It was never kept here, and these views are to create nothing.
         """
+
+    def tables_of(self, projection: str) -> list[str]:
+        """Names of the tables that were made for a projection; none if it was never kept here."""
+
+    def accept(self, projection: Projection) -> Checkpoint:
+        """Note that the projection, as it is now, would have made the rows that are there.
+
+        The revision grows, so that a runner of the definition before notices.
+
+        Raises:
+            SchemaMismatchError: Its tables have other columns. Nothing is changed.
+            ConfigurationError: It was never kept here.
+        """
+
+    def drop(self, projection: str) -> None:
+        """Drop the tables that were made for a projection, and its checkpoint. Fine if absent.
+
+        A table that somebody changed since is left alone.
+        """
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Rows and checkpoints as they are at one moment, for as long as the block lasts."""
 
     def expire(self, projection: Projection, now: datetime) -> int:
         """Delete rows older than their table's TTL; gives how many.

@@ -1,10 +1,15 @@
-"""Checks every store makes before anything is sent: the limits of the contract, in one place."""
+"""Checks every store makes before anything is sent, and the limits that a store states.
+
+The limits of the contract are in :mod:`eventcore.events.limits`. A store whose own are tighter says
+so in its attribute ``limits``, and who can choose how much goes into one append asks for them.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
 
 from eventcore.errors import LimitExceededError, StoreError
 from eventcore.events.limits import (
@@ -17,6 +22,7 @@ from eventcore.events.limits import (
 )
 from eventcore.events.recorded import EncodedEvent
 from eventcore.stores.log import ANY_VERSION, StreamAppend
+from eventcore.stores.refusals import Refusal
 
 PLACE_MAX: Final = 2**62
 """No log reaches this position or version; larger numbers asked for mean the end."""
@@ -27,7 +33,64 @@ _UNSTORABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _EVENT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def check_append(store: str, appends: Sequence[StreamAppend]) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLimits:
+    """How much a log takes at once; by default what the contract asks of every store.
+
+    Attributes:
+        events_per_append_max: Events in one append.
+        streams_per_append_max: Streams in one append; where refusals are remembered with it, in the
+            same commit, all of these together: its streams, those that must not have moved, and the
+            events that were refused.
+        state_bytes_max: Bytes of one event as stored.
+        append_bytes_max: Bytes of all events of one append that are certain to fit.
+    """
+
+    events_per_append_max: int = EVENTS_PER_APPEND_MAX
+    streams_per_append_max: int = STREAMS_PER_APPEND_MAX
+    state_bytes_max: int = STATE_BYTES_MAX
+    append_bytes_max: int = EVENTS_PER_APPEND_MAX * STATE_BYTES_MAX
+
+
+CONTRACT_LIMITS: Final = LogLimits()
+
+
+@runtime_checkable
+class LimitedLog(Protocol):
+    """A log that says what it takes.
+
+    Attributes:
+        limits: The same for as long as it is open.
+    """
+
+    limits: LogLimits
+
+
+def limits_of(log: object) -> LogLimits:
+    """What a log takes: what it says, or else what the contract asks of every store."""
+    return log.limits if isinstance(log, LimitedLog) else CONTRACT_LIMITS
+
+
+def check_judged(
+    appends: Sequence[StreamAppend],
+    refusals: Sequence[Refusal],
+    unmoved: Mapping[str, int],
+    *,
+    limits: LogLimits,
+) -> None:
+    """Check what is written together with refusals against the limits.
+
+    Raises:
+        LimitExceededError: Too many streams and refusals.
+    """
+    streams = {append.stream for append in appends} | unmoved.keys()
+    count = len(streams) + len({refusal.event_id for refusal in refusals})
+    _at_most("a verdict", count, limits.streams_per_append_max, "streams and refusals")
+
+
+def check_append(
+    store: str, appends: Sequence[StreamAppend], limits: LogLimits = CONTRACT_LIMITS
+) -> int:
     """Check an append against the limits; gives the number of its events.
 
     Raises:
@@ -35,21 +98,21 @@ def check_append(store: str, appends: Sequence[StreamAppend]) -> int:
         StoreError: The append is malformed: no events, an event id named twice, a negative version,
             a name that is not ``category-id`` or holds control characters.
     """
-    if len(appends) > STREAMS_PER_APPEND_MAX:
+    if len(appends) > limits.streams_per_append_max:
         streams = len({append.stream for append in appends})
-        _at_most("an append", streams, STREAMS_PER_APPEND_MAX, "streams")
+        _at_most("an append", streams, limits.streams_per_append_max, "streams")
     count = 0
     for append in appends:
         _check_stream(store, append)
         count += len(append.events)
-    _at_most("an append", count, EVENTS_PER_APPEND_MAX, "events")
+    _at_most("an append", count, limits.events_per_append_max, "events")
     if count > 1:
         _check_distinct(store, appends)
     elif count == 0:
         raise StoreError(store=store, problem="an append without events")
     for append in appends:
         for event in append.events:
-            _check_event(store, event)
+            _check_event(store, event, limits.state_bytes_max)
     return count
 
 
@@ -87,7 +150,7 @@ def _check_stream(store: str, append: StreamAppend) -> None:
     _check_text(store, "the stream name", stream)
 
 
-def _check_event(store: str, event: EncodedEvent) -> None:
+def _check_event(store: str, event: EncodedEvent, state_bytes_max: int) -> None:
     if not _EVENT_ID.fullmatch(event.event_id):
         raise StoreError(
             store=store,
@@ -98,8 +161,8 @@ def _check_event(store: str, event: EncodedEvent) -> None:
     if len(event.type) > EVENT_TYPE_LENGTH_MAX:
         _at_most("an event's type", len(event.type), EVENT_TYPE_LENGTH_MAX, "characters")
     _check_text(store, "the event type", event.type)
-    if len(event.state) > STATE_BYTES_MAX:
-        _at_most(f"event {event.event_id}", len(event.state), STATE_BYTES_MAX, "bytes")
+    if len(event.state) > state_bytes_max:
+        _at_most(f"event {event.event_id}", len(event.state), state_bytes_max, "bytes")
 
 
 def _check_distinct(store: str, appends: Sequence[StreamAppend]) -> None:

@@ -1,4 +1,8 @@
-"""Tests to import for your own stores, and events, ids and clocks that are the same in every run.
+"""Tests to import for your own code, and events, ids and clocks that are the same in every run.
+
+``assert_projection_survives(MyProjection)`` tries a projection in every way it may be kept;
+``given(events).when(command).then(events)`` and ``given(events).when(MyProjection).then(rows)`` are
+tests as sentences.
 
 A store of yours keeps the log contract if this passes::
 
@@ -11,7 +15,16 @@ values of a failing ``assert``, have pytest rewrite these modules: in your ``con
 the import, call ``pytest.register_assert_rewrite("eventcore.testing")``.
 """
 
+from eventcore.testing.behaviours import given
 from eventcore.testing.log_contract import LogContract
 from eventcore.testing.scenarios import EventMaker, SequentialIds, SteppingClock
+from eventcore.testing.survival import assert_projection_survives
 
-__all__ = ["EventMaker", "LogContract", "SequentialIds", "SteppingClock"]
+__all__ = [
+    "EventMaker",
+    "LogContract",
+    "SequentialIds",
+    "SteppingClock",
+    "assert_projection_survives",
+    "given",
+]

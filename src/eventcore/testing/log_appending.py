@@ -195,6 +195,22 @@ class AppendingCases(LogCases):
         assert second == AppendResult(first.positions, first.versions, repeated=True)
         assert self.log.head() == 3
 
+    def test_a_repeat_at_any_version_is_found_by_another_log_after_many_others(self) -> None:
+        events = self.make.many(2)
+        other = [StreamAppend("day-2", ANY_VERSION, self.make.many(2))]
+        self.append("day-1", ANY_VERSION, self.make.many(600))
+        first = self.append("day-1", ANY_VERSION, events)
+        second = self.log.append(other)
+        self.append("day-1", ANY_VERSION, self.make.many(600))
+        log = self.open_another() if self.is_shared else self.log
+
+        again = log.append([StreamAppend("day-1", ANY_VERSION, events)])
+        others = log.append(other)
+
+        assert again == AppendResult(first.positions, first.versions, repeated=True)
+        assert others == AppendResult(second.positions, second.versions, repeated=True)
+        assert log.stream_version("day-1") == 1_202
+
     def test_an_append_of_which_a_part_is_stored_is_refused(self) -> None:
         events = self.make.many(2)
         self.append("order-1", 0, events[:1])

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from eventcore.errors import EventCoreError, LimitExceededError, StoreError
 from eventcore.events.limits import CATEGORY_LENGTH_MAX, EVENT_TYPE_LENGTH_MAX, ID_LENGTH_MAX
+from eventcore.stores.limits import limits_of
 from eventcore.stores.log import StreamAppend
 from eventcore.testing.log_cases import LogCases, expect_error, versions
 
@@ -84,6 +85,13 @@ class LimitCases(LogCases):
         )
 
         assert (error.actual, error.unit) == (count, "streams")
+
+    def test_a_log_states_the_limits_that_it_keeps(self) -> None:
+        limits = limits_of(self.log)
+
+        assert limits.events_per_append_max == self.events_per_append_max
+        assert limits.streams_per_append_max == self.streams_per_append_max
+        assert limits.state_bytes_max == self.state_bytes_max
 
     def test_an_append_without_events_is_refused(self) -> None:
         self._refused(StoreError, StreamAppend("order-1", 0, []))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from eventcore.errors import ConcurrencyConflictError, EventIdReusedError
 from eventcore.events.limits import READ_PAGE_EVENTS
-from eventcore.stores.log import StreamAppend
+from eventcore.stores.log import ANY_VERSION, StreamAppend
 from eventcore.stores.refusals import Refusal, RefusalStore
 from eventcore.stores.snapshots import Snapshot, SnapshotStore
 from eventcore.testing.log_cases import LogCases, expect_error, skip
@@ -98,6 +98,40 @@ class MemoryCases(LogCases):
             store.append_judged([StreamAppend("order-1", 1, [self.make()])], [refusal], {})
 
         assert (caught[0].expected_version, caught[0].actual_version) == (1, 2)
+        assert self.log.head() == 2
+        assert dict(store.find_refusals(["id-1"])) == {}
+
+    def test_a_stream_that_must_not_move_may_be_appended_to_as_well(self) -> None:
+        store = self._refusals()
+        self.fill("order-1", 2)
+        refusal = Refusal("id-1", "digest", "not-found", "no such order")
+
+        store.append_judged(
+            [StreamAppend("order-1", 2, [self.make()])], [refusal], {"order-1": 2, "user-1": 0}
+        )
+        store.append_judged(
+            [StreamAppend("order-1", ANY_VERSION, [self.make()])], [], {"order-1": 3}
+        )
+        store.append_judged([StreamAppend("user-1", 0, [self.make()])], [], {"user-1": 0})
+
+        assert self.log.stream_versions(["order-1", "user-1"]) == {"order-1": 4, "user-1": 1}
+        assert list(store.find_refusals(["id-1"]).values()) == [refusal]
+
+    def test_a_stream_that_must_not_move_and_is_appended_to_elsewhere_conflicts(self) -> None:
+        store = self._refusals()
+        self.fill("order-1", 2)
+        refusal = Refusal("id-1", "digest", "not-found", "no such order")
+
+        for expected, unmoved in ((2, 1), (1, 2), (ANY_VERSION, 1)):
+            with expect_error(ConcurrencyConflictError) as caught:
+                store.append_judged(
+                    [StreamAppend("order-1", expected, [self.make()])],
+                    [refusal],
+                    {"order-1": unmoved},
+                )
+            error = caught[0]
+            assert (error.expected_version, error.actual_version) == (1, 2)
+
         assert self.log.head() == 2
         assert dict(store.find_refusals(["id-1"])) == {}
 

@@ -37,7 +37,7 @@ from eventcore.events.catalogue import (
     WebhookReceived,
 )
 from eventcore.projections import Engine, MemoryViews, Projection, Table, built_in_projections
-from eventcore.projections.fold import EXACT
+from eventcore.projections.careful import EXACT
 from eventcore.projections.plan import Plan, Step
 from eventcore.projections.projection import Fold
 from eventcore.projections.sqlite import SQLiteViews

@@ -56,9 +56,9 @@ ABSENT = "0190f1a0-0000-7000-8000-00000000ffff"
         (["events", "read", "--store", "sqlite://[::1"], 2, "sqlite:///"),
         (["events", "read", "--store", "shop.db"], 2, "sqlite:///"),
         (
-            ["events", "read", "--store", "postgresql://ada:secret@db/shop"],
-            2,
-            "eventcore-es[postgres]",
+            ["events", "read", "--store", "postgresql://ada:secret@127.0.0.1:1/shop"],
+            3,
+            "Connection refused",
         ),
         (["events", "read", "--store", "sqlite:///shop.jsonl"], 2, "not a database"),
         (["db", "check", "--store", "memory://"], 2, "SQLite"),

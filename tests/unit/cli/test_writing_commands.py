@@ -6,6 +6,7 @@ import json
 import signal
 import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_read_models_are_caught_up_once_and_their_status_is_told(shop: Call):
 
     assert {one["lagEvents"] for one in behind} == {3}
     assert len(behind) == len(after) == 8
-    assert without_seconds(caught_up) == {"events": 3, "position": 3, "head": 3}
+    assert without_seconds(caught_up) == {"events": 3, "position": 3, "head": 3, "parked": 0}
     assert again["events"] == 0
     assert {(one["position"], one["lagEvents"], one["lagSeconds"]) for one in after} == {
         (3, 0, 0.0)
@@ -94,10 +95,40 @@ def test_a_rebuild_makes_the_same_rows_from_the_log(shop: Call, folder: Path):
     tamper(folder / "eventcore.db", "UPDATE orders SET total_amount = '999'")
     assert shop("query", "orders", "--json").out != before
 
-    [report] = shop("projections", "rebuild", "orders", "--json").records
+    shown = shop("projections", "rebuild", "orders", "--values")
+    assert shown.code == 1
+    assert "1 rows differ" in shown.err
+    assert "total_amount 999 →" in shown.err
+    assert shop("query", "orders", "--json").out != before
+    [report] = shop("projections", "rebuild", "orders", "--accept-differences", "--json").records
 
     assert shop("query", "orders", "--json").out == before
     assert (report["projection"], report["rows"]) == ("orders", {"orders": 1})
+    assert (report["replaced"], report["generation"]) == (True, 2)
+    [table] = report["comparison"]["tables"]
+    assert [row["columns"] for row in table["rows"]] == [["total_amount"]]
+
+
+def test_replaced_rows_come_back_with_a_rollback_until_they_are_dropped(shop: Call):
+    shop("projections", "run", "--once")
+    shop("projections", "rebuild", "orders")
+
+    [back] = shop("projections", "rollback", "orders", "--json").records
+    [dropped] = shop("projections", "drop-old", "orders", "--json").records
+
+    assert (back["generation"], back["sameDefinition"]) == (1, True)
+    assert dropped == {"projection": "orders", "dropped": 1}
+    assert "no older generation" in shop("projections", "rollback", "orders").err
+    assert len(shop("query", "orders", "--json").records) == 1
+
+
+def test_a_rebuild_in_place_is_still_there(shop: Call):
+    shop("projections", "run", "--once")
+
+    [report] = shop("projections", "rebuild", "orders", "--in-place", "--json").records
+
+    assert (report["position"], report["rows"]) == (3, {"orders": 1})
+    assert shop("projections", "rollback", "orders").code == 2
 
 
 def test_rows_past_their_time_go_when_asked_and_come_back_with_a_rebuild(shop: Call):
@@ -128,9 +159,9 @@ def test_following_ends_in_order_when_asked_to_terminate(
 ):
     follow = ProjectionRunner.follow
 
-    def terminated(self: ProjectionRunner, stop: object = None) -> None:
+    def terminated(self: ProjectionRunner, stop: object = None, **options: object) -> None:
         signal.raise_signal(signal.SIGTERM)
-        follow(self, stop)  # type: ignore[arg-type]
+        follow(self, stop, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ProjectionRunner, "follow", terminated)
 
@@ -329,6 +360,36 @@ def test_the_doctor_creates_nothing_and_says_what_is_wrong(shop: Call, folder: P
     assert answer.code == 1
     assert all(findings(answer.records).values())
     assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def names_in(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [row[0] for row in connection.execute("SELECT name FROM sqlite_master ORDER BY 1")]
+
+
+def test_the_doctor_makes_no_tables_in_a_file_that_has_none(shop: Call, folder: Path):
+    tamper(folder / "empty.db", "PRAGMA journal_mode = WAL")
+
+    answer = shop("doctor", "--json", "--store", "sqlite:///empty.db?create=yes")
+
+    assert answer.code == 1
+    assert names_in(folder / "empty.db") == []
+    assert findings(answer.records) == dict.fromkeys(
+        ("tables", "read models", "feed"), "eventcore db apply"
+    )
+
+
+def test_the_doctor_makes_no_read_models_where_there_are_none(shop: Call, folder: Path):
+    before = names_in(folder / "eventcore.db")
+
+    answer = shop("doctor", "--json")
+
+    assert names_in(folder / "eventcore.db") == before
+    assert findings(answer.records) == dict.fromkeys(
+        ("tables", "read models"), "eventcore db apply"
+    )
+    assert answer.records[-1]["check"] == "feed"
+    assert answer.records[-1]["ok"] is True
 
 
 def test_the_shipped_types_fit_the_shipped_lock(call: Call):

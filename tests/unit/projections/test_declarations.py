@@ -46,6 +46,7 @@ class UnionRow(NamedTuple):
         (lambda: table('rows"; DROP TABLE users; --'), "a name is lower-case letters"),
         (lambda: table("eventcore_log"), "the name is reserved"),
         (lambda: table("stored_events"), "the name is reserved"),
+        (lambda: table("log", internal=True), "an internal table begins with eventcore_"),
         (lambda: table(key=[]), "a row needs a key"),
         (lambda: table(key=["owner"]), "the key column 'owner' may be None"),
         (lambda: table(key=["id"]), "it has no column 'id'"),

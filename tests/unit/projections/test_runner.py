@@ -66,15 +66,15 @@ def user(number: int) -> UserRegistered:
 
 def test_a_run_ends_at_the_head_and_the_next_goes_on_from_there(log, runner):
     record(log, user(1), order("o1"))
-    assert runner.run_to_head() == (2, 2)
-    assert runner.run_to_head() == (0, 2)
+    assert runner.run_to_head() == (2, 2, 0)
+    assert runner.run_to_head() == (0, 2, 0)
 
     record(log, user(2))
-    assert runner.run_to_head() == (1, 3)
+    assert runner.run_to_head() == (1, 3, 0)
 
 
 def test_an_empty_log_is_its_own_head(runner):
-    assert runner.run_to_head() == (0, 0)
+    assert runner.run_to_head() == (0, 0, 0)
 
 
 def test_progress_is_told_page_by_page(log, views):
@@ -189,6 +189,7 @@ class Broken(Projection):
         raise LookupError
 
 
+@pytest.mark.usefixtures("nothing_is_parked")
 def test_who_waits_for_a_follower_that_failed_is_told_why(log, views):
     runner = ProjectionRunner(log, views, [Broken(), Users()])
     runner.start()
@@ -212,15 +213,15 @@ def test_status_says_how_far_behind_each_projection_is(log, views):
     runner = ProjectionRunner(log, views, [Users(), Orders()])
 
     assert [tuple(found) for found in runner.status(moment(4) + timedelta(seconds=60))] == [
-        ("users", 3, 4, 1, 60.0, 2, None),
-        ("orders", 0, 4, 4, 63.0, 0, None),
+        ("users", 3, 4, 1, 60.0, 2, None, (), 0, 0),
+        ("orders", 0, 4, 4, 63.0, 0, None, (), 0, 0),
     ]
     assert [found.lag_seconds for found in runner.status()] == [None, None]
 
     runner.run_to_head()
     assert [tuple(found) for found in runner.status()] == [
-        ("users", 4, 4, 0, 0.0, 3, None),
-        ("orders", 4, 4, 0, 0.0, 1, None),
+        ("users", 4, 4, 0, 0.0, 3, None, (), 0, 0),
+        ("orders", 4, 4, 0, 0.0, 1, None, (), 0, 0),
     ]
 
 
@@ -248,7 +249,7 @@ def test_a_rebuild_removes_state_the_replay_cannot_produce(log, views, runner):
     with views.transaction() as transaction:
         transaction.upsert(USERS, [real._replace(user_id="ghost")])
 
-    runner.rebuild("users")
+    runner.rebuild("users", accept_differences=True)
     assert list(views.query(USERS)) == [real]
 
 
@@ -257,7 +258,7 @@ def test_rebuilding_twice_is_idempotent(log, views, runner):
     runner.run_to_head()
     before = rows_of(views, runner.projections)
 
-    assert runner.rebuild("orders") == runner.rebuild("orders") == (1, 2)
+    assert runner.rebuild("orders")[:2] == runner.rebuild("orders")[:2] == (1, 2)
     assert rows_of(views, runner.projections) == before
 
 
@@ -275,9 +276,9 @@ def test_rebuilding_one_projection_leaves_another_alone(log, views, runner):
 
 
 def test_rebuilding_a_projection_with_no_events_is_not_an_error(log, views, runner):
-    assert runner.rebuild("users") == (0, 0)
+    assert runner.rebuild("users")[:2] == (0, 0)
     record(log, order("o1"))
-    assert runner.rebuild("users") == (0, 1)
+    assert runner.rebuild("users")[:2] == (0, 1)
     assert views.checkpoint("users").position == 1
 
 
@@ -334,7 +335,7 @@ def test_a_log_larger_than_a_page_is_read_to_its_end(tmp_path):
     views = SQLiteViews(log.connections)
     record(log, *(order(f"o{n}") for n in range(4_500)))
 
-    assert ProjectionRunner(log, views, [Orders()]).run_to_head() == (4_500, 4_500)
+    assert ProjectionRunner(log, views, [Orders()]).run_to_head() == (4_500, 4_500, 0)
     assert views.count(ORDERS) == 4_500
     views.close()
     log.close()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import quote
 
@@ -28,6 +25,7 @@ from eventcore.cli.demo.travelling import travel
 from eventcore.cli.demo.working import Worked, run_shop
 from eventcore.cli.options import OPTIONS
 from eventcore.cli.output import console, print_json
+from eventcore.cli.signals import terminable
 from eventcore.errors import InputError
 
 FILE_NAME = "shop.db"
@@ -45,7 +43,7 @@ def tell(keep: Path | None, console: Console = console) -> int:
         InputError: The folder cannot be used.
     """
     narrator = Narrator(console, as_json=OPTIONS.json)
-    with _folder(keep) as folder, _terminable():
+    with _folder(keep) as folder, terminable():
         _tell(narrator, folder, keep)
     return 0
 
@@ -85,20 +83,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     if present is not None:
         raise InputError(name=str(keep), problem="it is not empty; name a new or an empty folder")
     yield keep.resolve()
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """End in order also when asked to terminate: processes are stopped, files removed."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _title(path: Path) -> Panel:

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import orjson
 
 import eventcore
+from eventcore.cli.signals import interrupts_held
 from eventcore.errors import WorkerFailedError
 
 STOP_TIMEOUT_SECONDS: Final = 10.0
@@ -138,8 +139,9 @@ class Workers:
     def start(self, name: str, module: str, arguments: list[str]) -> Worker:
         """Start a process."""
         errors = self._folder / f"{name.replace(' ', '-')}-{len(self._all) + 1}.err"
-        worker = Worker(name, module, arguments, errors)
-        self._all.append(worker)
+        with interrupts_held():  # a process that runs is one that we know of
+            worker = Worker(name, module, arguments, errors)
+            self._all.append(worker)
         return worker
 
     def check(self) -> None:

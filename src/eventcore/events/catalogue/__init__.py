@@ -23,6 +23,7 @@ from eventcore.events.catalogue.orders import (
     OrderRefunded,
     OrderShipped,
 )
+from eventcore.events.catalogue.processes import ProcessTimedOut
 from eventcore.events.catalogue.reservations import (
     ReservationClaimed,
     ReservationEvent,
@@ -66,6 +67,7 @@ __all__ = [
     "OrderPaid",
     "OrderRefunded",
     "OrderShipped",
+    "ProcessTimedOut",
     "ReservationClaimed",
     "ReservationEvent",
     "ReservationReleased",

@@ -51,7 +51,9 @@ class Events(Projection):
     """Keeps ``events``."""
 
     name = "events"
+    fingerprint = "1"
     tables = (EVENTS,)
+    share_by = "stream"
 
     @appends(DomainEvent)
     def add(self, event: Recorded[Any]) -> EventRow:
@@ -98,7 +100,9 @@ class UserEvents(Projection):
     """Keeps ``user_events``: the events that name a user."""
 
     name = "user_events"
+    fingerprint = "1"
     tables = (USER_EVENTS,)
+    share_by = "stream"
 
     @appends(DomainEvent)
     def add(self, event: Recorded[Any]) -> UserEventRow | None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from eventcore.events.catalogue import OrderCreated, OrderItemAdded, OrderItemRemoved
+from eventcore.events.fields import MONEY_DECIMAL_PLACES, MONEY_DIGITS_MAX
 from eventcore.events.recorded import Recorded
+from eventcore.projections.columns import Digits
 from eventcore.projections.projection import Projection, on
 from eventcore.projections.read_models.keys import by_id
 from eventcore.projections.read_models.order_lines import take_off
 from eventcore.projections.tables import Index, Table
+
+_PRICE: Final = Digits(MONEY_DIGITS_MAX - MONEY_DECIMAL_PLACES, MONEY_DECIMAL_PLACES)
 
 
 class OrderItemRow(NamedTuple):
@@ -23,7 +27,7 @@ class OrderItemRow(NamedTuple):
     order_id: str
     product_id: str
     quantity: int
-    price: Decimal
+    price: Annotated[Decimal, _PRICE]
     lines_added: int
 
 
@@ -41,7 +45,9 @@ class OrderItems(Projection):
     """Keeps ``order_items``."""
 
     name = "order_items"
+    fingerprint = "1"
     tables = (ORDER_ITEMS,)
+    share_by = "stream"
 
     @on(OrderCreated, group=by_id)
     def created(

@@ -53,7 +53,9 @@ class Orders(Projection):
     """Keeps ``orders``."""
 
     name = "orders"
+    fingerprint = "1"
     tables = (ORDERS,)
+    share_by = "stream"
 
     @on(OrderCreated, key=by_id)
     def created(self, _row: OrderRow | None, event: Recorded[OrderCreated]) -> OrderRow:

@@ -33,7 +33,9 @@ class UserSessions(Projection):
     """Keeps ``user_sessions``. What is done in a session is in ``events``."""
 
     name = "user_sessions"
+    fingerprint = "1"
     tables = (SESSIONS,)
+    share_by = "stream"
 
     @on(SessionStarted, key=by_id)
     def started(self, _row: SessionRow | None, event: Recorded[SessionStarted]) -> SessionRow:

@@ -38,7 +38,9 @@ class Users(Projection):
     """Keeps ``users``. That an address is unique is the write side's business, not this table's."""
 
     name = "users"
+    fingerprint = "1"
     tables = (USERS,)
+    share_by = "stream"
 
     @on(UserRegistered, key=by_id)
     def registered(self, _row: UserRow | None, event: Recorded[UserRegistered]) -> UserRow:

@@ -10,7 +10,13 @@ from eventcore.errors import ConcurrencyConflictError, EventIdReusedError, Store
 from eventcore.events.codec import Codec
 from eventcore.events.recorded import Recorded
 from eventcore.stores.following import PullSubscription
-from eventcore.stores.limits import check_append, check_page
+from eventcore.stores.limits import (
+    CONTRACT_LIMITS,
+    LogLimits,
+    check_append,
+    check_judged,
+    check_page,
+)
 from eventcore.stores.log import (
     ANY_VERSION,
     EVERYTHING,
@@ -36,10 +42,12 @@ class MemoryLog:
 
     Args:
         codec: Reads the events that this log hands out.
+        limits: What it takes at once: those of another store, to try what would be written there.
     """
 
-    def __init__(self, codec: Codec | None = None) -> None:
+    def __init__(self, codec: Codec | None = None, limits: LogLimits = CONTRACT_LIMITS) -> None:
         self.codec = codec or Codec()
+        self.limits = limits
         self._lock = threading.Lock()
         self._committed = threading.Condition()
         self._rows: list[_Row] = []
@@ -52,7 +60,7 @@ class MemoryLog:
 
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
         """See :meth:`eventcore.stores.log.Log.append`."""
-        check_append(_NAME, appends)
+        check_append(_NAME, appends, self.limits)
         with self._lock:
             self._check_open()
             return self._find_repeated(appends) or self._append(appends)
@@ -65,7 +73,8 @@ class MemoryLog:
     ) -> None:
         """See :meth:`eventcore.stores.refusals.RefusalStore.append_judged`."""
         if appends:
-            check_append(_NAME, appends)
+            check_append(_NAME, appends, self.limits)
+        check_judged(appends, refusals, unmoved, limits=self.limits)
         with self._lock:
             self._check_open()
             for stream, version in unmoved.items():

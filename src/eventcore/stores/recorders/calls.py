@@ -7,7 +7,13 @@ from contextlib import contextmanager
 
 from eventsourcing import persistence
 
-from eventcore.errors import ConfigurationError, StoreClosedError, StoreError, StoreUnavailableError
+from eventcore.errors import (
+    ConfigurationError,
+    LimitExceededError,
+    StoreClosedError,
+    StoreError,
+    StoreUnavailableError,
+)
 
 
 class RecorderCalls:
@@ -79,4 +85,6 @@ class RecorderCalls:
         except (persistence.OperationalError, persistence.InterfaceError) as error:
             raise StoreUnavailableError(store=self.name, problem=str(error)) from error
         except persistence.PersistenceError as error:
+            if isinstance(error.__cause__, LimitExceededError):
+                raise error.__cause__ from None  # of a recorder of this library
             raise StoreError(store=self.name, problem=str(error)) from error

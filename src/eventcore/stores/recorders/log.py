@@ -30,7 +30,7 @@ from eventcore.events.codec import Codec
 from eventcore.events.limits import READ_PAGE_EVENTS
 from eventcore.events.recorded import Recorded
 from eventcore.stores.following import PullSubscription
-from eventcore.stores.limits import PLACE_MAX, check_append, check_page, is_storable
+from eventcore.stores.limits import PLACE_MAX, check_append, check_page, is_storable, limits_of
 from eventcore.stores.log import (
     ANY_VERSION,
     EVERYTHING,
@@ -87,6 +87,8 @@ class RecorderLog:
     def __init__(self, recorder: ApplicationRecorder, codec: Codec | None = None) -> None:
         self.codec = codec or Codec()
         self._calls = RecorderCalls(recorder)
+        # Those of this library say what they take at once.
+        self.limits = limits_of(recorder)
         self._name = self._calls.name
         self._index = PlaceIndex(self._calls)
         self._appending = threading.Lock()

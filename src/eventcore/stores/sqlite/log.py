@@ -43,6 +43,7 @@ from eventcore.stores.sqlite.connections import (
     SQLiteConnections,
     Synchronous,
 )
+from eventcore.stores.sqlite.inline import InAppend
 from eventcore.stores.sqlite.wakeup import CommitWatch
 from eventcore.stores.statements import load_statements
 
@@ -75,6 +76,10 @@ class SQLiteLog:
         create: Create the file and missing tables. Existing ones are never changed.
         busy_timeout_seconds: How long a write waits for another process to finish its own.
 
+    Attributes:
+        in_append: Does in each append's transaction what belongs to it; see
+            :class:`~eventcore.stores.sqlite.inline.InAppend`.
+
     Raises:
         ConfigurationError: The file is no SQLite database, or SQLite is too old.
         SchemaMismatchError: The log's table is absent (with ``create=False``), has other columns,
@@ -99,6 +104,7 @@ class SQLiteLog:
             busy_timeout_seconds=busy_timeout_seconds,
         )
         self._name = self.connections.name
+        self.in_append: InAppend | None = None
         try:
             self._prepare_tables(create=create)
             self.watch = CommitWatch(self.connections.path)
@@ -140,6 +146,7 @@ class SQLiteLog:
             with self.connections.writing() as connection:
                 rows = self._rows(connection, appends)
                 last = _insert(connection, rows)
+                number = self._do_inline(connection, rows, last)
         except (ConcurrencyConflictError, sqlite3.IntegrityError) as error:
             # Either the stream moved or an id is taken: both also happen when this very append was
             # stored before and its answer got lost.
@@ -148,6 +155,8 @@ class SQLiteLog:
             if repeated is None:
                 self._raise_conflict(appends, error)
             return repeated
+        if number is not None and self.in_append is not None:
+            self.in_append.committed(number)
         self.watch.notify()
         return AppendResult(
             tuple(range(last - count + 1, last + 1)),
@@ -162,6 +171,7 @@ class SQLiteLog:
         unmoved: Mapping[str, int],
     ) -> None:
         """See :meth:`eventcore.stores.refusals.RefusalStore.append_judged`."""
+        number = None
         if appends:
             check_append(self._name, appends)
         try:
@@ -171,11 +181,26 @@ class SQLiteLog:
                     for stream, version in unmoved.items():
                         self._check_version(stream, version, versions[stream])
                 if appends:
-                    _insert(connection, self._rows(connection, appends))
+                    rows = self._rows(connection, appends)
+                    number = self._do_inline(connection, rows, _insert(connection, rows))
                 connection.executemany(_SQL["upsert_refusal"], refusals)
         except sqlite3.IntegrityError as error:
             self._raise_conflict(appends, error)
+        if number is not None and self.in_append is not None:
+            self.in_append.committed(number)
         self.watch.notify()
+
+    def _do_inline(
+        self, connection: sqlite3.Connection, rows: Sequence[_NewRow], last: int
+    ) -> int | None:
+        if self.in_append is None:
+            return None
+        first = last - len(rows) + 1
+        events: list[Recorded[Any]] = [
+            Recorded(position, stream, version, type_, state, self.codec)
+            for position, (stream, version, type_, _, state) in enumerate(rows, first)
+        ]
+        return self.in_append.apply(connection, events)
 
     def _check_version(self, stream: str, expected_version: int, version: int) -> None:
         if expected_version != version:
