@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests import backends
 
-pytest_plugins = ["tests.postgres", "tests.dynamodb"]
+pytest_plugins = ["tests.postgres", "tests.dynamodb", "tests.s3"]
 
 # A slow machine is not a failure (no deadline); a property that fails must fail again in CI.
 settings.register_profile(

@@ -23,6 +23,10 @@
     │   ├── LogRewoundError           look:   events that were read are gone: rebuild
     │   ├── LogRestoredError          look:   a table was restored or replaced: repair it
     │   ├── LogDamagedError           look:   a table was changed by hand: repair it
+    │   ├── TrimmedHistoryError       fix:    that part of the log is in an archive: open it as well
+    │   ├── TrimRefusedError          look:   the archive does not hold what is to be removed
+    │   ├── ArchiveDamagedError       look:   a file of an archive is missing or was changed
+    │   ├── ArchiveOfAnotherLogError  fix:    an archive was made from another log
     │   └── StoreClosedError          fix:    used after close()
     ├── ProjectionError               look:   a projection stopped
     │   ├── ProjectionFailedError     fix:    a handler raised on the named event
@@ -255,6 +259,43 @@ class LogDamagedError(StoreError):
     template = (
         "{store}: position {position} is written twice. The table was restored or changed by hand: "
         "stop all writers and run eventcore db repair"
+    )
+
+
+class TrimmedHistoryError(StoreError):
+    """Events that were asked for are in an archive and no longer in the log. Nothing is lost.
+
+    Open the log with its archive: ``open_app(url, archive=…)``, ``--archive`` or
+    ``EVENTCORE_ARCHIVE``.
+    """
+
+    template = (
+        "{store}: {what} was moved to the archive {archive}. Open the log with it: "
+        "--archive {archive}, EVENTCORE_ARCHIVE or open_app(..., archive=...)"
+    )
+
+
+class TrimRefusedError(StoreError):
+    """Events were to be removed that must stay. Nothing was removed: look at the archive."""
+
+    template = "{store}: {problem}. Nothing was removed"
+
+
+class ArchiveDamagedError(StoreError):
+    """A file of an archive is missing, cannot be read, or is not what its manifest says.
+
+    Look at it, and put back a copy. Nothing was written or removed.
+    """
+
+    template = "archive {archive}: {file} {problem}. Put back a copy of it; nothing was changed"
+
+
+class ArchiveOfAnotherLogError(StoreError):
+    """An archive was made from another log, or from a later state of it. Nothing was written."""
+
+    template = (
+        "archive {archive} was made from another log: it holds event {event_id} at position "
+        "{position}, and this log does not. Name the log it belongs to, or another archive"
     )
 
 

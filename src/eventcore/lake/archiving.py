@@ -1,0 +1,321 @@
+"""Archiver: the log's events into files, segment by segment, each file once.
+
+A segment is planned, its files are published, and last its manifest: from then on it is part of the
+archive. Killed anywhere and run again, it makes the same files from the same plan, leaves those
+that are there, and goes on. Two that run at once do the same work and harm nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import compute as pc
+
+import eventcore.events.catalogue  # noqa: F401 - declares the families of the built-in types
+from eventcore.errors import (
+    ArchiveDamagedError,
+    ArchiveOfAnotherLogError,
+    ConfigurationError,
+    TrimmedHistoryError,
+)
+from eventcore.events.limits import READ_PAGE_EVENTS
+from eventcore.events.recorded import Recorded
+from eventcore.events.registry import EventRegistry
+from eventcore.lake.columns import MICROSECONDS_A_DAY, table_of
+from eventcore.lake.files import parquet_of, table_in
+from eventcore.lake.layout import (
+    SEGMENT_BYTES_MAX,
+    SEGMENT_EVENTS_MAX,
+    SHARDS_DEFAULT,
+    SHARDS_MAX,
+    UNKNOWN_DAY,
+    day_of,
+    family_of,
+    file_name,
+    manifest_name,
+    plan_name,
+    shard_of,
+)
+from eventcore.lake.manifests import ArchivedFile, Manifest, Plan, manifest_json, read_plan
+from eventcore.lake.reading import Archive
+from eventcore.stores.log import Log
+
+PUBLISHERS: Final = 4
+"""Files compressed and published at once."""
+
+
+class ArchiveReport(NamedTuple):
+    """What a run did.
+
+    Attributes:
+        segments: Manifests published.
+        events: Events in them.
+        files: Files they name.
+        bytes: Size of those files.
+        state_bytes: Bytes of the events' states, as the log stores them.
+        until: Position up to which the archive reaches now.
+    """
+
+    segments: int
+    events: int
+    files: int
+    bytes: int
+    state_bytes: int
+    until: int
+
+
+class _Group(NamedTuple):
+    """Rows of a segment that go into one file."""
+
+    family: str
+    day: int
+    shard: int
+    rows: pa.Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentLimits:
+    """How large a segment may be.
+
+    Attributes:
+        events_max: Events in it.
+        bytes_max: Bytes of their states at which it ends before that.
+    """
+
+    events_max: int = SEGMENT_EVENTS_MAX
+    bytes_max: int = SEGMENT_BYTES_MAX
+
+
+class Archiver:
+    """Archives a log.
+
+    Args:
+        archive: Where to; it may be empty.
+        shards: In how many parts streams are split. An archive keeps what its first run said;
+            None: that, or :data:`~eventcore.lake.layout.SHARDS_DEFAULT`.
+        limits: Of a segment.
+
+    Raises:
+        ConfigurationError: The archive has another number of shards, or none can have so many.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        shards: int | None = None,
+        limits: SegmentLimits | None = None,
+    ) -> None:
+        kept = len(archive.shards()) or None
+        if shards is not None and kept not in {None, shards}:
+            raise ConfigurationError(
+                message=f"The archive {archive.url} has {kept} shards for ever: leave --shards out"
+            )
+        if shards is not None and not 0 < shards <= SHARDS_MAX:
+            raise ConfigurationError(message=f"An archive has 1 to {SHARDS_MAX} shards")
+        self._archive = archive
+        self._folder = archive.folder
+        self._shards = kept or shards or SHARDS_DEFAULT
+        self._limits = limits or SegmentLimits()
+
+    def run(
+        self, log: Log, *, on_segment: Callable[[Manifest], None] | None = None
+    ) -> ArchiveReport:
+        """Archive every event that the log has and the archive has not.
+
+        Args:
+            log: It may go on being written to; what comes after the beginning may be left for the
+                next run.
+            on_segment: Called after each segment with its manifest.
+
+        Raises:
+            ArchiveOfAnotherLogError: The archive was made from another log. Nothing was written.
+            ArchiveDamagedError: What is there is not what a run can have left.
+            StoreUnavailableError: The log or the archive cannot be reached. Run it again.
+        """
+        self._archive.refresh()
+        self._check_same(log)
+        head, total, files, size, states = log.head(), 0, 0, 0, 0
+        first = len(self._archive.manifests)
+        while self._archive.until < head:
+            state_bytes = self._next_segment(log, head)
+            if not self._archive.refresh():
+                break
+            for manifest in self._archive.manifests[-1:]:
+                total, files = total + manifest.events, files + len(manifest.files)
+                size, states = size + manifest.bytes, states + state_bytes
+                if on_segment is not None:
+                    on_segment(manifest)
+        segments = len(self._archive.manifests) - first
+        return ArchiveReport(segments, total, files, size, states, self._archive.until)
+
+    def _check_same(self, log: Log) -> None:
+        """Check that the log has the archive's last event."""
+        if not self._archive.manifests:
+            return
+        last = self._archive.manifests[-1]
+        try:
+            events = log.read_page(last.until - 1, 1).events
+        except TrimmedHistoryError:
+            return  # it was compared, byte by byte, before it was removed
+        found = events[0] if events else None
+        if found is None or (found.position, str(found.event_id)) != (
+            last.until,
+            last.last_event_id,
+        ):
+            raise ArchiveOfAnotherLogError(
+                archive=self._archive.url, position=last.until, event_id=last.last_event_id
+            )
+
+    def _next_segment(self, log: Log, head: int) -> int:
+        """Plan, write and publish one segment; gives the bytes of its events' states."""
+        after, number = self._archive.until, len(self._archive.manifests) + 1
+        plan = self._plan(number)
+        events = self._take(
+            log, after, head if plan is None else plan.until, whole=plan is not None
+        )
+        if not events:
+            return 0
+        if plan is None:
+            plan = self._publish_plan(number, after, events, log.codec.registry)
+            if plan.until != events[-1].position:
+                # Another archiver was faster, and its segment is the one that counts.
+                events = self._take(log, after, plan.until, whole=True)
+        if len(events) != plan.events or events[-1].position != plan.until:
+            raise ArchiveOfAnotherLogError(
+                archive=self._archive.url, position=plan.until, event_id="of an unfinished plan"
+            )
+        files = self._publish_files(plan, table_of(events))
+        data = manifest_json(plan, files, str(events[-1].event_id))
+        name = manifest_name(number)
+        if not self._folder.publish(name, data) and self._folder.read(name) != data:
+            raise self._damaged(name, "is another one than this run came to")
+        return sum(len(event.state) for event in events)
+
+    def _plan(self, number: int) -> Plan | None:
+        data = self._folder.read(plan_name(number))
+        if data is None:
+            return None
+        plan = read_plan(self._archive.url, number, data)
+        manifests = self._archive.manifests
+        before = manifests[-1].sha256 if manifests else None
+        if (plan.after, plan.previous) != (self._archive.until, before):
+            raise self._damaged(plan_name(number), "does not go on where the archive ends")
+        return plan
+
+    def _publish_plan(  # noqa: PLR0917 - what a plan says, in its order
+        self, number: int, after: int, events: Sequence[Recorded[Any]], registry: EventRegistry
+    ) -> Plan:
+        manifests = self._archive.manifests
+        types = sorted({event.type for event in events})
+        plan = Plan(
+            number=number,
+            previous=manifests[-1].sha256 if manifests else None,
+            after=after,
+            until=events[-1].position,
+            events=len(events),
+            shards=self._shards,
+            families={name: family_of(name, registry) for name in types},
+        )
+        if self._folder.publish(plan_name(number), plan.to_json()):
+            return plan
+        found = self._plan(number)
+        assert found is not None
+        return found
+
+    def _take(self, log: Log, after: int, until: int, *, whole: bool) -> list[Recorded[Any]]:
+        """The events of the next segment; all up to ``until`` if it was planned so."""
+        events: list[Recorded[Any]] = []
+        size = 0
+        while after < until and (
+            whole or (len(events) < self._limits.events_max and size < self._limits.bytes_max)
+        ):
+            page = log.read_page(after, READ_PAGE_EVENTS)
+            taken = [event for event in page.events if event.position <= until]
+            if not whole:
+                taken = taken[: self._limits.events_max - len(events)]
+            events += taken
+            size += sum(len(event.state) for event in taken)
+            if page.end <= after:
+                break
+            after = page.end
+        return events
+
+    def _publish_files(self, plan: Plan, table: pa.Table) -> list[ArchivedFile]:
+        with ThreadPoolExecutor(PUBLISHERS) as publishers:
+            groups = _groups(plan, table)
+            return list(publishers.map(lambda group: self._publish(plan, group), groups))
+
+    def _publish(self, plan: Plan, group: _Group) -> ArchivedFile:
+        day = day_of(group.day)
+        name = file_name(group.family, day, group.shard, plan.after + 1, plan.until)
+        data = parquet_of(group.rows)
+        if not self._folder.publish(name, data):
+            data = self._same(name, data, group.rows)
+        places = group.rows["position"]
+        return ArchivedFile(
+            name=name,
+            family=group.family,
+            day=day.isoformat(),
+            shard=group.shard,
+            events=group.rows.num_rows,
+            first=places[0].as_py(),
+            last=places[-1].as_py(),
+            bytes=len(data),
+            sha256=sha256(data).hexdigest(),
+        )
+
+    def _same(self, name: str, data: bytes, rows: pa.Table) -> bytes:
+        """The bytes of a file that is there already, which must hold these rows."""
+        there = self._folder.read(name) or b""
+        if there == data:
+            return data
+        try:
+            # Written by another version of Arrow: the rows count, not how they are packed.
+            if table_in(there).equals(rows):
+                return there
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(name, f"cannot be read: {error}") from error
+        raise self._damaged(name, "holds other events than the log at its positions")
+
+    def _damaged(self, name: str, problem: str) -> ArchiveDamagedError:
+        return ArchiveDamagedError(archive=self._archive.url, file=name, problem=problem)
+
+
+def _groups(plan: Plan, table: pa.Table) -> Iterator[_Group]:
+    """The rows of a segment, one group a family, day and shard, each by position."""
+    types, type_of = _distinct(table["type"])
+    streams, stream_of = _distinct(table["stream"])
+    families = sorted(set(plan.families.values()))
+    family = np.array([families.index(plan.families[name]) for name in types], np.int64)[type_of]
+    shard = np.array([shard_of(name, plan.shards) for name in streams], np.int64)[stream_of]
+    keys = np.stack([family, _days(table["timestamp"]), shard])
+    order = np.lexsort(keys[::-1])
+    sorted_keys = keys[:, order]
+    starts = np.flatnonzero(np.diff(sorted_keys, axis=1).any(axis=0)) + 1
+    bounds = [0, *starts.tolist(), len(order)]
+    sorted_rows = table.take(pa.array(order)).combine_chunks()
+    for start, end in pairwise(bounds):
+        place, day, number = sorted_keys[:, start].tolist()
+        yield _Group(families[place], day, number, sorted_rows.slice(start, end - start))
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int64]]:
+    encoded = column.combine_chunks().dictionary_encode()
+    found = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+    return found.dictionary.to_pylist(), found.indices.to_numpy().astype(np.int64)
+
+
+def _days(moments: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    unknown = (UNKNOWN_DAY - day_of(0)).days * MICROSECONDS_A_DAY
+    times = pc.fill_null(moments.cast(pa.int64()), unknown).to_numpy()
+    days: npt.NDArray[np.int64] = np.floor_divide(times, MICROSECONDS_A_DAY)
+    return days
