@@ -27,6 +27,8 @@
     │   ├── TrimRefusedError          look:   the archive does not hold what is to be removed
     │   ├── ArchiveDamagedError       look:   a file of an archive is missing or was changed
     │   ├── ArchiveOfAnotherLogError  fix:    an archive was made from another log
+    │   ├── LogAlteredError           look:   a log is not as it was sealed: verify it
+    │   ├── LogsDifferError           look:   the target of a copy holds something else
     │   └── StoreClosedError          fix:    used after close()
     ├── ProjectionError               look:   a projection stopped
     │   ├── ProjectionFailedError     fix:    a handler raised on the named event
@@ -140,6 +142,19 @@ class InputError(EventCoreError):
     """A file is missing, damaged or forbidden. What was done before stays done."""
 
     template = "{name}: {problem}"
+
+
+class SealsDamagedError(EventCoreError):
+    """A file of seals is not as it was written. Look at who may write it; nothing was added to it.
+
+    A line that is not finished is what a sealer leaves that was stopped while it wrote: seal again,
+    and it is taken off.
+    """
+
+    template = (
+        "{name}: seal {number} {problem}. Look at who may write the file, and at the copy of it "
+        "that is kept elsewhere; after a crash of the sealer, seal again"
+    )
 
 
 class UndecodableEventError(EventCoreError):
@@ -297,6 +312,27 @@ class ArchiveOfAnotherLogError(StoreError):
         "archive {archive} was made from another log: it holds event {event_id} at position "
         "{position}, and this log does not. Name the log it belongs to, or another archive"
     )
+
+
+class LogAlteredError(StoreError):
+    """The log does not hold what was sealed. Nothing was sealed: look at what became of it.
+
+    It was restored to an earlier point, altered by hand, or it is another log than the file is of.
+    """
+
+    template = (
+        "The log is not the one that was sealed: at position {position}, {problem}. Name the first "
+        "event that is not as it was with eventcore verify"
+    )
+
+
+class LogsDifferError(StoreError):
+    """The target of a copy holds something else than the source. Nothing was overwritten.
+
+    Name another target; or, if something else wrote to it while it was copied into, a new one.
+    """
+
+    template = "{target} holds other events than {source}: {problem}. Nothing was overwritten"
 
 
 class StoreClosedError(StoreError):

@@ -21,7 +21,9 @@ from eventcore.cli import (
     processes,
     projections,
     schemas,
+    sealing,
     states,
+    verifying,
 )
 from eventcore.cli.options import EPILOG, OPTIONS, take_shared
 from eventcore.cli.output import EXIT_NO, print_document, print_error, print_failure, print_note
@@ -68,6 +70,8 @@ program.command("query", epilog=EPILOG)(states.query)
 program.add_typer(projections.program, name="projections", epilog=EPILOG)
 program.add_typer(processes.program, name="processes", epilog=EPILOG)
 program.command("copy", epilog=EPILOG)(copying.copy)
+program.command("seal", epilog=EPILOG)(sealing.seal)
+program.command("verify", epilog=EPILOG)(verifying.verify)
 program.add_typer(databases.program, name="db", epilog=EPILOG)
 program.command("doctor", epilog=EPILOG)(doctoring.doctor)
 program.add_typer(schemas.program, name="schema", epilog=EPILOG)

@@ -19,6 +19,7 @@ from eventcore.stores.dynamodb.calls import DynamoDBCalls, Pauses
 from eventcore.stores.dynamodb.chain import FENCE_SECONDS, Chain
 from eventcore.stores.dynamodb.following import CommitBell, TailWatch
 from eventcore.stores.dynamodb.ids import EventIds, recorded_events
+from eventcore.stores.dynamodb.integrity import problems_of
 from eventcore.stores.dynamodb.layout import Keys
 from eventcore.stores.dynamodb.limits import LIMITS
 from eventcore.stores.dynamodb.memories import Memories
@@ -208,6 +209,10 @@ class DynamoDBLog(Memories):
         """See :meth:`eventcore.stores.log.Log.subscribe`."""
         self.calls.check_open()
         return PullSubscription(_Looking(self), TailWatch(self._bell), after, where)
+
+    def problems(self, head: int) -> Iterator[str]:
+        """See :meth:`eventcore.stores.integrity.SelfChecking.problems`."""
+        return problems_of(self.calls, self.keys, self._chain, head=head)
 
     def close(self) -> None:
         """See :meth:`eventcore.stores.log.Log.close`."""

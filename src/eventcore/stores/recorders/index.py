@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
-import orjson
 from eventsourcing.persistence import StoredEvent
 
 from eventcore.errors import StoreError
 from eventcore.events.limits import READ_PAGE_EVENTS
+from eventcore.events.recorded import event_id_of
 from eventcore.stores.recorders.calls import RecorderCalls
-
-# As the codec writes it: found without parsing a state that may be a megabyte.
-_ID_FIRST: Final = re.compile(rb'\{"v":\d+,"id":"([0-9a-f-]{36})"')
 
 
 class Places(NamedTuple):
@@ -104,15 +100,3 @@ class PlaceIndex:
                 "Give this log a recorder, and a table, of its own"
             ),
         )
-
-
-def event_id_of(state: bytes) -> str | None:
-    """The event id inside a stored state; None if it has none."""
-    if match := _ID_FIRST.match(state):
-        return match[1].decode()
-    try:
-        envelope = orjson.loads(state)
-    except orjson.JSONDecodeError:
-        return None
-    event_id = envelope.get("id") if isinstance(envelope, dict) else None
-    return event_id if isinstance(event_id, str) else None

@@ -28,7 +28,7 @@ from eventcore.errors import (
 )
 from eventcore.events.codec import Codec
 from eventcore.events.limits import READ_PAGE_EVENTS
-from eventcore.events.recorded import Recorded
+from eventcore.events.recorded import Recorded, event_id_of
 from eventcore.stores.following import PullSubscription
 from eventcore.stores.limits import PLACE_MAX, check_append, check_page, is_storable, limits_of
 from eventcore.stores.log import (
@@ -42,7 +42,7 @@ from eventcore.stores.log import (
 )
 from eventcore.stores.paging import read_all
 from eventcore.stores.recorders.calls import RecorderCalls
-from eventcore.stores.recorders.index import PlaceIndex, Places, event_id_of
+from eventcore.stores.recorders.index import PlaceIndex, Places
 from eventcore.stores.repeats import repeated_append
 
 ATTEMPTS_MAX: Final = 50

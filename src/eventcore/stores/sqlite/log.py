@@ -402,6 +402,13 @@ class SQLiteLog:
                 yield Refusal(*row)
             after = rows[-1][:2] if rows else after
 
+    def problems(self, head: int) -> Iterator[str]:  # noqa: ARG002 - of the whole file, always
+        """See :meth:`eventcore.stores.integrity.SelfChecking.problems`."""
+        with self.connections.reading() as connection:
+            # Of everything in it, read models too: one page may hold rows of any table.
+            found = connection.execute("PRAGMA integrity_check").fetchall()
+        return (row[0] for row in found if row[0] != "ok")
+
     def close(self) -> None:
         """See :meth:`eventcore.stores.log.Log.close`."""
         # First the followers are woken: a transaction of another thread may keep the rest waiting.

@@ -1,0 +1,113 @@
+"""``eventcore verify``: is the log as it was, and if not, which event is the first that is not?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from eventcore.cli.options import OPTIONS
+from eventcore.cli.output import answer_no, console, print_json, print_note, progress_bar
+from eventcore.cli.sealing import open_only_log
+from eventcore.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from eventcore.seals.findings import Verdict
+    from eventcore.seals.sources import Source
+    from eventcore.seals.verifying import Checks
+
+_Seals = typer.Option(
+    None, "--seals", metavar="FILE", help="What eventcore seal wrote; a folder is fine."
+)
+_PublicKey = typer.Option(
+    None, "--public-key", metavar="FILE", help="Each seal has to be signed by its private key."
+)
+_Anchor = typer.Option(
+    None, "--anchor", metavar="DIGEST", help="A seal that has to be in the file: you noted it."
+)
+_Quick = typer.Option(
+    False, "--quick", help="Events in order only: not by stream and by id, no tables of the store."
+)
+
+
+def verify(
+    *,
+    seals: Path | None = _Seals,
+    public_key: Path | None = _PublicKey,
+    anchor: str | None = _Anchor,
+    quick: bool = _Quick,
+) -> None:
+    """Name the first event that was altered, is missing, re-ordered or doubled; else exit with 0.
+
+    Without --seals only what a log says of itself is checked: its order, the versions of its
+    streams, its indexes. Nothing is written.
+    """
+    checks = checks_of(seals, public_key, anchor, indexes=not quick)
+    log = open_only_log()
+    try:
+        verdict, seconds = watched(log, checks)
+    finally:
+        log.close()
+    report(verdict, seconds, OPTIONS.settings().store)
+
+
+def checks_of(
+    seals: Path | None, public_key: Path | None, anchor: str | None, *, indexes: bool
+) -> Checks:
+    """What is to be checked.
+
+    Raises:
+        ConfigurationError: A key or an anchor without seals.
+    """
+    from eventcore.seals.files import SealFile  # noqa: PLC0415 - help verifies nothing
+    from eventcore.seals.keys import read_checking_key  # noqa: PLC0415 - likewise
+    from eventcore.seals.verifying import Checks  # noqa: PLC0415 - likewise
+
+    if seals is None and (public_key is not None or anchor is not None):
+        raise ConfigurationError(
+            message="--public-key and --anchor are about seals: name their file with --seals FILE"
+        )
+    return Checks(
+        seals=None if seals is None else SealFile(seals),
+        key=None if public_key is None else read_checking_key(public_key),
+        anchor=anchor,
+        indexes=indexes,
+    )
+
+
+def watched(source: Source, checks: Checks) -> tuple[Verdict, float]:
+    """Verify, with a progress bar for whoever watches; the verdict and how long it took."""
+    from eventcore.seals.verifying import verify_log  # noqa: PLC0415 - help verifies nothing
+
+    started = time.monotonic()
+    with progress_bar() as progress:
+        task = progress.add_task("verifying", total=None)
+        verdict = verify_log(
+            source,
+            checks,
+            on_progress=lambda at, head: progress.update(task, completed=at, total=head),
+        )
+    return verdict, time.monotonic() - started
+
+
+def report(verdict: Verdict, seconds: float, what: str) -> None:
+    """Print a verdict; ends the command with 1 if something was found."""
+    finding = verdict.finding
+    if OPTIONS.json:
+        record = verdict._asdict() | {
+            "finding": None if finding is None else finding._asdict(),
+            "seconds": round(seconds, 3),
+        }
+        print_json(record)
+    elif finding is None:
+        console.print(
+            f"[green]✓[/green] {verdict.events:,} events of {verdict.streams:,} streams are in "
+            f"order, {verdict.sealed:,} of them as they were sealed [dim]({seconds:.1f} s)[/dim]"
+        )
+        console.print(f"[dim]digest of the log {verdict.log}[/dim]")
+        if verdict.unsealed:
+            print_note(f"{verdict.unsealed:,} events are not sealed: nothing says how they were")
+    if finding is not None:
+        answer_no("LogAltered", f"{what}: {finding.in_words()} ({finding.kind})")
