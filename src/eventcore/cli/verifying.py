@@ -103,8 +103,9 @@ def report(verdict: Verdict, seconds: float, what: str) -> None:
         print_json(record)
     elif finding is None:
         console.print(
-            f"[green]✓[/green] {verdict.events:,} events of {verdict.streams:,} streams are in "
-            f"order, {verdict.sealed:,} of them as they were sealed [dim]({seconds:.1f} s)[/dim]"
+            f"[green]✓[/green] {verdict.events:,} events are in order (streams: "
+            f"{verdict.streams:,}), {verdict.sealed:,} of them as they were sealed "
+            f"[dim]({seconds:.1f} s)[/dim]"
         )
         console.print(f"[dim]digest of the log {verdict.log}[/dim]")
         if verdict.unsealed:

@@ -52,17 +52,12 @@ class SealFile:
             InputError: The file is missing or cannot be read.
             SealsDamagedError: A seal was changed, is missing, or is not finished.
         """
-        file = self._open("rb")
-        try:
-            with _locked(file, fcntl.LOCK_SH):
-                size = os.fstat(file.fileno()).st_size
-        except BaseException:
-            file.close()
-            raise
-        return self._read(file, size)
+        with self._open("rb") as file, _locked(file, fcntl.LOCK_SH):
+            size = os.fstat(file.fileno()).st_size
+        return self._read(size)
 
-    def _read(self, file: BinaryIO, size: int) -> Iterator[Seal]:
-        with file:
+    def _read(self, size: int) -> Iterator[Seal]:
+        with self._open("rb") as file:
             yield from self._seals(file, size, None)
 
     def _seals(self, file: BinaryIO, size: int, before: Seal | None) -> Iterator[Seal]:

@@ -76,6 +76,7 @@ class Reader:
         while self._after < self._head and self._failure is None:
             try:
                 page = self._source.read_page(self._after, self._size)
+                _check_types(page.events)
             except DAMAGES as error:
                 raise_if_away(error)
                 if self._size == 1:
@@ -106,3 +107,15 @@ class Reader:
     def _unreadable(self, error: BaseException) -> Finding:
         problem = f"the store cannot read the event behind position {self._after}: {error}"
         return Finding(Kind.UNREADABLE, problem, self._after + 1)
+
+
+def _check_types(events: list[Recorded[Any]]) -> None:
+    """A damaged file may give the rows of another table; SQLite keeps any type in any column."""
+    for event in events:
+        if not (
+            type(event.position) is type(event.version) is int
+            and type(event.stream) is type(event.type) is str
+            and type(event.state) is bytes
+        ):
+            msg = "what is there has columns of other types"
+            raise TypeError(msg)

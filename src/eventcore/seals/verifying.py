@@ -200,7 +200,12 @@ class _Verification:
         if self._index is not None:
             self._structure.check_streams(self._head, self._index)
         if self._checks.indexes and isinstance(self._source, SelfChecking):
-            for problem in self._source.problems(self._head):
+            try:
+                problem = next(self._source.problems(self._head), None)
+            except DAMAGES as error:
+                raise_if_away(error)
+                problem = str(error)
+            if problem is not None:
                 raise FoundError(Finding(Kind.INDEX, problem))
 
 

@@ -176,8 +176,11 @@ def test_a_copy_has_the_same_ids_bytes_and_order_and_is_resumed(shop: Call, fold
     [second] = shop("copy", "sqlite:///eventcore.db", "sqlite:///copy.db", "--json").records
 
     read = ("events", "read", "--json", "--store")
+    digests = [first.pop("digest"), second.pop("digest")]
     assert without_seconds(first) == {"copied": 3, "present": 0, "total": 3, "refusals": 1}
     assert without_seconds(second) == {"copied": 1, "present": 3, "total": 4, "refusals": 1}
+    [verified] = shop("verify", "--store", "sqlite:///copy.db", "--json").records
+    assert digests[0] != digests[1] == verified["log"]
     assert shop(*read, "sqlite:///copy.db").out == shop(*read, "sqlite:///eventcore.db").out
 
 

@@ -12,7 +12,10 @@ from eventcore.stores.dynamodb.chain import Chain
 from eventcore.stores.dynamodb.layout import (
     Keys,
     cell_events,
+    is_packed_alike,
     number,
+    pack_cell,
+    pack_stream,
     record_of,
     stream_events,
 )
@@ -40,14 +43,23 @@ class _Items:
         """Take an item; what is no part of the log is passed over."""
         try:
             if kind == "l" and not record_of(item).is_tombstone:
-                self._add_commit(item, len(cell_events(item)), is_cell=True)
+                cells = cell_events(item)
+                self._check_packing(item, pack_cell(cells))
+                self._add_commit(item, len(cells), is_cell=True)
             elif kind == "s":
-                self._add_commit(item, len(stream_events(item)), is_cell=False)
+                events = stream_events(item)
+                self._check_packing(item, pack_stream(events))
+                self._add_commit(item, len(events), is_cell=False)
             elif kind == "i":
                 self.ids[rest] = number(item, "p")
         except (ValueError, LookupError, TypeError, zlib.error) as error:
             name, place = item["pk"]["S"], item["sk"]["N"]
             self.problems.append((0, f"item {name} {place} cannot be read: {error}"))
+
+    def _check_packing(self, item: Item, anew: Item) -> None:
+        if not is_packed_alike(item, anew):
+            name, place = item["pk"]["S"], item["sk"]["N"]
+            self.problems.append((0, f"item {name} {place} is packed otherwise than it is written"))
 
     def _add_commit(self, item: Item, count: int, *, is_cell: bool) -> None:
         commit = self.commits.setdefault(binary(item["k"]), _Commit())
@@ -97,9 +109,9 @@ def _of_commits(commits: Mapping[bytes, _Commit], head: int) -> Iterator[str]:
 
 def _of_ids(ids: Mapping[str, int], chain: Chain, head: int) -> Iterator[str]:
     for event_id, position in sorted(ids.items(), key=_position):
-        if position > head:
-            continue
         record = chain.record_at(position)
+        if record is None and head < position <= chain.reserved():
+            continue  # a transaction that was going on
         if record is None or record.is_tombstone:
             yield f"the item of id {event_id} names position {position}, where no event is"
             continue

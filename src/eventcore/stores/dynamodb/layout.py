@@ -271,8 +271,17 @@ def _packed(heads: Sequence[tuple[Any, ...]], states: Sequence[bytes]) -> Item:
     return {"e": {"B": whole}}
 
 
+def is_packed_alike(one: Item, other: Item) -> bool:
+    """Whether two items hold the same events, packed into the same bytes, compressed or not."""
+    return _whole(one) == _whole(other)
+
+
+def _whole(item: Item) -> bytes:
+    return zlib.decompress(binary(item["z"])) if "z" in item else binary(item["e"])
+
+
 def _unpacked(item: Item) -> tuple[list[Any], bytes]:
-    whole = zlib.decompress(binary(item["z"])) if "z" in item else binary(item["e"])
+    whole = _whole(item)
     end = _HEAD_BYTES + int.from_bytes(whole[:_HEAD_BYTES], "big")
     return orjson.loads(whole[_HEAD_BYTES:end]), whole[end:]
 

@@ -215,6 +215,10 @@ class SQLiteConnections:
         except sqlite3.Error as error:
             self._raise_translated(error)
             raise
+        except UnicodeDecodeError as error:
+            # The driver's, of a message that quotes a damaged schema.
+            message = f"{self.name} cannot be used: its schema is damaged"
+            raise ConfigurationError(message=message) from error
 
     def _raise_translated(self, error: BaseException) -> None:
         match error:
