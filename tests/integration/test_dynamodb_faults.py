@@ -60,7 +60,8 @@ class FaultyBoto:
 
     def __init__(self, place: DynamoDBPlace, seed: int) -> None:
         self._transport = BotoTransport(region=place.region, endpoint_url=place.url)
-        self._transport._client.meta.events.register("before-send.dynamodb.*", self._perhaps_fail)
+        self._http = self._transport._http
+        self._transport._http = self
         self._chance = random.Random(seed)
         self.share = 0.0
         self.injected: Counter[str] = Counter()
@@ -89,10 +90,11 @@ class FaultyBoto:
     def _note(self, what: str, operation: str, detail: Any) -> None:
         self.happened.setdefault(threading.get_ident(), []).append((what, operation, detail))
 
-    def _perhaps_fail(self, request: Any, event_name: str, **_options: Any) -> Any:
+    def send(self, request: Any) -> Any:
+        """In the place of boto3's connections."""
         if self._chance.random() >= self.share:
-            return None
-        operation = event_name.rpartition(".")[2]
+            return self._http.send(request)
+        operation = request.headers["X-Amz-Target"].rpartition(".")[2]
         codes = [
             "ThrottlingException",
             "ProvisionedThroughputExceededException",

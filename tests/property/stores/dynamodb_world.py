@@ -16,6 +16,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from math import ceil
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -23,7 +24,7 @@ from unittest.mock import patch
 
 from eventcore.errors import ConcurrencyConflictError, EventIdReusedError, StoreUnavailableError
 from eventcore.events.recorded import EncodedEvent
-from eventcore.stores.dynamodb import appending, chain, ids, layout, limits, requests, tables
+from eventcore.stores.dynamodb import ahead, appending, chain, ids, layout, limits, requests, tables
 from eventcore.stores.dynamodb.calls import (
     CallFailedError,
     ConditionFailedError,
@@ -67,7 +68,7 @@ SMALL_SIZES = {
 }
 """Of what the log is made of, in place of its own."""
 
-_SIZED = (appending, chain, ids, layout, limits, requests, tables)
+_SIZED = (ahead, appending, chain, ids, layout, limits, requests, tables)
 
 
 @contextlib.contextmanager
@@ -137,9 +138,17 @@ class Process:
 
 
 class SerialThreads:
-    """In place of the threads that read several streams: the scheduler knows nothing of those."""
+    """In place of the threads that read several streams, or ahead: the scheduler knows them not."""
 
     map = staticmethod(map)
+
+    def submit(self, call: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(call(*arguments))
+        except Exception as error:  # noqa: BLE001 - as an executor does
+            done.set_exception(error)
+        return done
 
     def shutdown(self, **_options: bool) -> None:
         pass
@@ -190,6 +199,7 @@ class Actor:
         )
         log = DynamoDBLog(calls, TABLE, fence_seconds=FENCE_SECONDS)
         log._streams.__dict__["_threads"] = SerialThreads()
+        log._chain._ahead.__dict__["_threads"] = SerialThreads()
         log._ids._index_lock = TurnLock(world)  # type: ignore[assignment]
         log._writing._sends_max = self.world.chance.choice((1, 2, 6))
         if self.world.mutate is not None:

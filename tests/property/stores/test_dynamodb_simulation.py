@@ -17,7 +17,7 @@ from tests.property.stores.dynamodb_promises import Violation
 from tests.property.stores.dynamodb_world import Mutate, Rewrite, simulate
 
 SEEDS = int(os.environ.get("EVENTCORE_SIMULATIONS", "150"))
-MUTANT_SEEDS = 400
+MUTANT_SEEDS = 800
 """A planted bug shows within so many worlds; nearly all do within ten."""
 
 
@@ -236,13 +236,18 @@ SMALL_MUTANTS: dict[str, Mutate] = {
 """What only shows at the borders of segments, of the index, or between threads."""
 
 
+CROWDS: list[dict[str, int]] = [{}, {"writers": 5, "appends": 3}]
+"""Some bugs show where many come late at once, others where one goes on for long."""
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_bug_planted_in_any_step_is_noticed(name: str) -> None:
     mutate, rewrite = MUTANTS[name]
 
     for seed in range(MUTANT_SEEDS):
+        faults, crowd = (0.05, 0.3)[seed % 2], CROWDS[seed // 2 % 2]
         try:
-            simulate(seed, mutate=mutate, rewrite=rewrite, faults=(0.05, 0.3)[seed % 2])
+            simulate(seed, mutate=mutate, rewrite=rewrite, faults=faults, **crowd)
         except Violation:
             return
     pytest.fail(f"{name}: not noticed in {MUTANT_SEEDS} worlds")

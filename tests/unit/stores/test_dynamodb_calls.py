@@ -156,7 +156,7 @@ def test_a_batch_of_which_nothing_is_done_is_given_up() -> None:
     ],
 )
 def test_what_the_service_quotes_is_in_no_message(code: str, message: str) -> None:
-    error = _translated({"Error": {"Code": code, "Message": message}})
+    error = _translated({"__type": f"com.amazonaws#{code}", "message": message}, 400)
 
     assert isinstance(error, CallFailedError)
     assert "secret" not in f"{error} {error.problem}"
@@ -165,7 +165,7 @@ def test_what_the_service_quotes_is_in_no_message(code: str, message: str) -> No
 
 def test_who_may_not_do_it_is_told_what() -> None:
     message = "User: arn:aws:iam::1:user/a is not authorized to perform: dynamodb:PutItem"
-    error = _translated({"Error": {"Code": "AccessDeniedException", "Message": message}})
+    error = _translated({"__type": "AccessDeniedException", "Message": message}, 400)
 
     assert isinstance(error, CallFailedError)
     assert error.problem == message

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final
 
 from eventcore.errors import LogDamagedError, LogRestoredError
+from eventcore.stores.dynamodb.ahead import ReadAhead
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Item
 from eventcore.stores.dynamodb.layout import Keys, Record, number, record_of, tombstone
 from eventcore.stores.dynamodb.limits import SEGMENT_POSITIONS
@@ -51,6 +53,8 @@ class Chain:
         writing: Puts the tombstones.
         fence_seconds: How long a position may be empty before it is fenced. None: for ever, the
             reader only waits: for one that may not write.
+        segments_ahead: How many segments at most are read before they are wanted. 0: none, and no
+            threads.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Chain:
         writing: Writing,
         *,
         fence_seconds: float | None = FENCE_SECONDS,
+        segments_ahead: int = 0,
     ) -> None:
         self._calls = calls
         self._keys = keys
@@ -71,6 +76,15 @@ class Chain:
         self._empty_since: OrderedDict[int, float] = OrderedDict()
         self._calm = 0
         self._is_idle = False
+        self._ahead = ReadAhead(
+            lambda segment, start: self._query(segment, "sk >= :bound", start),
+            calls.clock,
+            segments_ahead,
+        )
+
+    def close(self) -> None:
+        """End the threads that read ahead."""
+        self._ahead.close()
 
     def reserved(self) -> int:
         """The last position that was reserved, 0 if none was."""
@@ -105,8 +119,16 @@ class Chain:
         record = record_of(found[0])
         return record.first if record.end > after else record.end + 1
 
-    def remember(self, after: int, start: int) -> None:
-        """Keep in mind what :meth:`start_for` would find for a place where a reader stopped."""
+    def remember(self, after: int, start: int, left: Sequence[Record] = ()) -> None:
+        """Keep in mind what :meth:`start_for` would find for a place where a reader stopped.
+
+        Args:
+            after: The place.
+            start: Where the record begins that holds what comes next.
+            left: That record and those behind it, if they were read already.
+        """
+        if left:
+            self._ahead.keep(start, [record.body for record in left])
         with self._lock:
             self._hints[after] = start
             self._hints.move_to_end(after)
@@ -119,8 +141,11 @@ class Chain:
             self._hints.clear()
             self._empty_since.clear()
             self._is_idle = False
+        self._ahead.forget()
 
-    def records_from(self, start: int, *, waits: bool = True) -> list[Record]:
+    def records_from(
+        self, start: int, *, waits: bool = True, is_catching_up: bool = False
+    ) -> list[Record]:
         """Some records from a place of the chain on, without a gap; none: it ends there, for now.
 
         Where nothing is although something is further on, it waits, and fences when it is time.
@@ -128,6 +153,8 @@ class Chain:
         Args:
             start: A place that a record begins at, or will.
             waits: Else it gives none instead of waiting: call it again soon.
+            is_catching_up: Whether who reads goes on reading: then what comes next may be asked for
+                early.
 
         Raises:
             LogDamagedError: Two records overlap.
@@ -136,10 +163,16 @@ class Chain:
             # While nothing happens, the sequencer alone tells so, with one small read.
             if self._is_idle and self.reserved() < start:
                 return []
-            items = self._query(start // SEGMENT_POSITIONS, "sk >= :bound", start)
+            items = self._ahead.take(start)
             records = self._linked(items, start)
+            if not records:
+                # Nothing was asked for early, or it was not there yet: only now can that be said.
+                items = self._query(start // SEGMENT_POSITIONS, "sk >= :bound", start)
+                records = self._linked(items, start)
             self._is_idle = not records
             if records:
+                if is_catching_up:
+                    self._ahead.note_read(start, records[-1].end)
                 return records
             above = record_of(items[0]).first if items else self._first_above(start)
             if above is None or not (waits or self._is_overdue(start)):

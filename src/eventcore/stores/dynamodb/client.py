@@ -1,13 +1,16 @@
-"""The way to DynamoDB: boto3, at half its price, and the service's errors in our own words.
+"""The way to DynamoDB: boto3 finds it and signs for it, and the service's errors in our own words.
 
-boto3's client takes an answer apart attribute by attribute, which costs more than all the rest of a
-large query. Its public event ``before-parse`` lets us do it with ``orjson`` instead; credentials,
-regions, endpoints, signing and connections stay boto3's.
+Credentials, regions, endpoints, proxies, certificates, signing and connections are boto3's. What is
+sent and what comes back are in the service's own JSON form already, so that boto3's client, which
+builds each request from a model of the service and takes each answer apart attribute by attribute,
+has nothing to do but take time: more than the service does (``docs/decisions/0030-*.md``).
 """
 
 from __future__ import annotations
 
 import re
+import zlib
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -35,6 +38,11 @@ POOL_SIZE: Final = 64
 
 MESSAGE_LENGTH_MAX: Final = 300
 """Characters of a service's message that are kept."""
+
+_TARGET: Final = "DynamoDB_20120810"
+"""The version of the service's interface that the requests are written in."""
+
+_HTTP_ERRORS: Final = 300
 
 _QUOTED: Final = re.compile(r"[\"'\[{\n]")
 _USER_OF_URL: Final = re.compile(r"//[^/@\s]*@")
@@ -90,16 +98,15 @@ class BotoTransport:
         self._credentials = dict(credentials or {})
         self._read_timeout_seconds = read_timeout_seconds
         self._client = self._connect()
+        # Where its own calls send theirs: with its proxies, certificates, time-outs and pool.
+        self._http = self._client._endpoint.http_session  # noqa: SLF001 - nowhere else
 
     def call(self, operation: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """See :class:`eventcore.stores.dynamodb.calls.Transport`."""
         import botocore.exceptions as failures  # noqa: PLC0415 - only this module knows boto3
 
         try:
-            # What the client's own methods call, without looking their names up.
-            answer: dict[str, Any] = self._client._make_api_call(operation, parameters)  # noqa: SLF001
-        except failures.ClientError as error:
-            raise _translated(error.response) from error
+            response = self._http.send(self._signed(operation, parameters))
         except (failures.EndpointConnectionError, failures.ConnectTimeoutError) as error:
             raise _failed(error, "unreachable") from error
         except failures.NoCredentialsError as error:
@@ -109,15 +116,37 @@ class BotoTransport:
             raise _failed(error, "unknown") from error
         except failures.BotoCoreError as error:
             raise _failed(error, "forbidden") from error
+        answer = _answer(response)
+        if response.status_code >= _HTTP_ERRORS:
+            raise _translated(answer, response.status_code)
         return answer
 
     def close(self) -> None:
         """Release its connections."""
         self._client.close()
 
+    def _signed(self, operation: str, parameters: Mapping[str, Any]) -> Any:
+        from botocore.auth import SigV4Auth  # noqa: PLC0415 - only this module knows boto3
+        from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - likewise
+        from botocore.exceptions import NoCredentialsError  # noqa: PLC0415 - likewise
+
+        if self._found is None:
+            raise NoCredentialsError
+        request = AWSRequest(
+            method="POST",
+            url=self._client.meta.endpoint_url + "/",
+            headers={**self._headers, "X-Amz-Target": f"{_TARGET}.{operation}"},
+            data=orjson.dumps(parameters, default=_base64),
+        )
+        # They renew themselves when they are about to expire.
+        credentials = self._found.get_frozen_credentials()
+        SigV4Auth(credentials, "dynamodb", self._client.meta.region_name).add_auth(request)
+        return request.prepare()
+
     def _connect(self) -> Any:
         try:
             import boto3  # noqa: PLC0415 - only this module knows boto3
+            import botocore  # noqa: PLC0415 - likewise
             from botocore.config import Config  # noqa: PLC0415 - likewise
             from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - likewise
         except ImportError:
@@ -133,7 +162,8 @@ class BotoTransport:
             tcp_keepalive=True,
         )
         try:
-            client = boto3.session.Session(**self._credentials).client(
+            session = boto3.session.Session(**self._credentials)
+            client = session.client(
                 "dynamodb",
                 region_name=self._region,
                 endpoint_url=self._endpoint_url,
@@ -142,7 +172,12 @@ class BotoTransport:
         except (BotoCoreError, ValueError) as error:
             problem = _without_credentials(str(error))
             raise ConfigurationError(message=f"dynamodb://: {problem}") from error
-        client.meta.events.register("before-parse.dynamodb.*", _parse)
+        self._found = session.get_credentials()
+        self._headers = {
+            "Content-Type": "application/x-amz-json-1.0",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"eventcore Boto3/{boto3.__version__} Botocore/{botocore.__version__}",
+        }
         return client
 
 
@@ -165,24 +200,35 @@ def open_calls(
     return DynamoDBCalls(transport, name=f"dynamodb://{table}")
 
 
-def _parse(
-    operation_model: Any,
-    response_dict: dict[str, Any],
-    customized_response_dict: dict[str, Any],
-    **_others: Any,
-) -> None:
-    """Take an answer apart in boto3's place; what it then parses itself is empty."""
-    if operation_model.service_model.resolved_protocol != "json":
-        return  # another form than DynamoDB has spoken so far: boto3 knows it
-    if response_dict["status_code"] >= 300:  # noqa: PLR2004 - HTTP: anything but success
-        return
+def _base64(value: object) -> str:
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    raise TypeError(type(value).__name__)
+
+
+def _answer(response: Any) -> dict[str, Any]:
+    """What was answered; of the page of some proxy, nothing.
+
+    Raises:
+        CallFailedError: It is not what the service sent.
+    """
+    body = response.content
+    expected = response.headers.get("x-amz-crc32")
+    if expected is not None and zlib.crc32(body) != int(expected):
+        raise _not_from_the_service(problem="an answer was damaged")
     try:
-        answer = orjson.loads(response_dict["body"])
+        answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return  # the page of some proxy: boto3 makes an error of it
+        answer = None
     if isinstance(answer, dict):
-        response_dict["body"] = b"{}"
-        customized_response_dict.update(answer)
+        return answer
+    if response.status_code < _HTTP_ERRORS:
+        raise _not_from_the_service(problem="an answer is not the service's")
+    return {}
+
+
+def _not_from_the_service(*, problem: str) -> CallFailedError:
+    return CallFailedError("BadAnswer", problem, kind="unknown")
 
 
 def _failed(error: Exception, kind: Kind) -> CallFailedError:
@@ -204,17 +250,17 @@ def _said(code: str, message: str, kind: Kind) -> str:
 
 
 def _translated(
-    response: Mapping[str, Any],
+    answer: Mapping[str, Any], status: int
 ) -> CallFailedError | ConditionFailedError | TransactionCanceledError:
-    error = response.get("Error", {})
-    code, problem = str(error.get("Code", "")), str(error.get("Message", ""))
+    """The error that an answer tells of, see AWS, DynamoDB Developer Guide, "Error handling"."""
+    code = str(answer.get("__type", status)).rpartition("#")[2].partition(":")[0]
+    problem = str(answer.get("message") or answer.get("Message") or "")
     if code == "ConditionalCheckFailedException":
-        return ConditionFailedError(response.get("Item"))
+        return ConditionFailedError(answer.get("Item"))
     if code == "TransactionCanceledException":
-        reasons = response.get("CancellationReasons", [])
+        reasons = answer.get("CancellationReasons") or []
         return TransactionCanceledError(
             [Reason(str(reason.get("Code", "None")), reason.get("Item")) for reason in reasons]
         )
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     kind = _KINDS.get(code, "unknown" if status >= 500 else "refused")  # noqa: PLR2004 - HTTP
     return CallFailedError(code, _said(code, problem, kind), kind=kind)

@@ -14,6 +14,7 @@ from eventcore.errors import (
 from eventcore.events.codec import Codec
 from eventcore.events.recorded import Recorded
 from eventcore.settings import PREFIX_DEFAULT
+from eventcore.stores.dynamodb.ahead import SEGMENTS_AHEAD
 from eventcore.stores.dynamodb.appending import RACES_MAX, Appending
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Pauses
 from eventcore.stores.dynamodb.chain import FENCE_SECONDS, Chain
@@ -63,6 +64,8 @@ class DynamoDBLog(Memories):
         create: Create the table, and the log in it, if they are missing.
         fence_seconds: How long a reader waits for a late writer before it makes it begin anew.
             None: for ever; for one that may not write.
+        segments_ahead: How many segments a reader that catches up asks for before it wants them.
+            0: none, and no threads for it.
 
     Raises:
         SchemaMismatchError: The table is absent (with ``create=False``) or has another shape.
@@ -79,6 +82,7 @@ class DynamoDBLog(Memories):
         prefix: str = PREFIX_DEFAULT,
         create: bool = True,
         fence_seconds: float | None = FENCE_SECONDS,
+        segments_ahead: int = SEGMENTS_AHEAD,
     ) -> None:
         self.codec = codec or Codec()
         self.limits = LIMITS
@@ -93,7 +97,13 @@ class DynamoDBLog(Memories):
         self._name = calls.name
         self._bell = CommitBell()
         self._writing = Writing(calls, self.keys, identity)
-        self._chain = Chain(calls, self.keys, self._writing, fence_seconds=fence_seconds)
+        self._chain = Chain(
+            calls,
+            self.keys,
+            self._writing,
+            fence_seconds=fence_seconds,
+            segments_ahead=segments_ahead,
+        )
         self._streams = StreamReading(calls, self.keys)
         self._ids = EventIds(calls, self.keys, self._chain, self.codec)
         self._appending = Appending(calls, self.keys, self._writing, self._streams, self._ids)
@@ -220,6 +230,7 @@ class DynamoDBLog(Memories):
         if self.calls.is_forked:
             return  # the threads and locks are the parent's
         self._streams.close()
+        self._chain.close()
         self._bell.notify()
 
     def _written(self, request: Request) -> AppendResult | None:
@@ -355,8 +366,10 @@ class DynamoDBLog(Memories):
             return Page(found, end)
         start = self._chain.start_for(after)
         # What is there is handed out before any waiting for what comes next.
-        while records := self._chain.records_from(start, waits=waits and not found):
-            for record in records:
+        while records := self._chain.records_from(
+            start, waits=waits and not found, is_catching_up=True
+        ):
+            for index, record in enumerate(records):
                 for event in recorded_events(record, self.codec):
                     if event.position <= after:
                         continue
@@ -364,8 +377,9 @@ class DynamoDBLog(Memories):
                     if where.matches(event):
                         found.append(event)
                     if len(found) == limit:
-                        is_whole = end == record.end
-                        self._chain.remember(end, record.end + 1 if is_whole else record.first)
+                        left = records[index + (end == record.end) :]
+                        start = left[0].first if left else record.end + 1
+                        self._chain.remember(end, start, left)
                         return Page(found, end)
                 start = record.end + 1
         self._chain.remember(end, start)
