@@ -236,7 +236,7 @@ SMALL_MUTANTS: dict[str, Mutate] = {
 """What only shows at the borders of segments, of the index, or between threads."""
 
 
-CROWDS: list[dict[str, int]] = [{}, {"writers": 5, "appends": 3}]
+CROWDS: list[dict[str, Any]] = [{}, {"writers": 5, "appends": 3}]
 """Some bugs show where many come late at once, others where one goes on for long."""
 
 
