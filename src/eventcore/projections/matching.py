@@ -8,8 +8,9 @@ read where the live one was before its rows were read, and where it was after.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from eventcore.errors import CheckpointMovedError, StoreUnavailableError
 from eventcore.events.registry import EventRegistry
@@ -17,7 +18,6 @@ from eventcore.projections.building import Builder
 from eventcore.projections.comparing import Comparison, Pair, Rows, compare_tables
 from eventcore.projections.definitions import is_other_definition
 from eventcore.projections.engine import Engine
-from eventcore.projections.generations import GenerationViews
 from eventcore.projections.projection import Projection
 from eventcore.projections.shares import merge
 from eventcore.projections.snapshots import Snapshot
@@ -47,6 +47,13 @@ _AFTER_ALL: Final = chr(0x10FFFF)
 _Found = dict[StoredRow, StoredRow]
 
 
+class Renamed(Protocol):
+    """Knows the new generation's tables, as the views of a generation do."""
+
+    def table(self, table: AnyTable) -> AnyTable:
+        """The table of the new generation."""
+
+
 class Matcher:
     """Compares.
 
@@ -67,7 +74,7 @@ class Matcher:
         *,
         registry: EventRegistry,
         builder: Builder,
-        generation: GenerationViews,
+        generation: Renamed,
     ) -> None:
         self._log = log
         self._views = views
@@ -97,13 +104,17 @@ class Matcher:
                     return None
                 if position is not None:
                     self._builder.to(position)
-                    with self._views.snapshot() as new:
+                    with self.new_snapshot(live) as new:
                         return self._compare_at(position, live, new, now=now)
-            self._bring_together()
+            self.bring_together()
         problem = "its shares are never at one position"
         raise too_busy(self._views, self._name, problem)
 
-    def _bring_together(self) -> None:
+    def new_snapshot(self, live: Snapshot) -> AbstractContextManager[Snapshot]:  # noqa: ARG002 - of who is elsewhere
+        """Where the new generation is read, while the live one is read from its own snapshot."""
+        return self._views.snapshot()
+
+    def bring_together(self) -> None:
         """Have the shares of a split projection at one place for a moment, if this code may."""
         kept, fingerprint = (
             self._views.checkpoint(self._name),
@@ -178,7 +189,7 @@ class Matcher:
             found = standing_of(live, self._name)
             if found is not None and found.lowest >= self._builder.position:
                 return found
-            self._bring_together()
+            self.bring_together()
         problem = "its shares are never at one position"
         raise too_busy(self._views, self._name, problem)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from eventcore.events.recorded import Recorded
+from eventcore.projections.columns import StoredValue
 
 
 class Kind(StrEnum):
@@ -43,6 +45,9 @@ class Finding(NamedTuple):
         stream: Of the event that is there now.
         version: Likewise.
         type: Likewise.
+        table: Of a row of a read model.
+        key: Of that row, column names to stored values.
+        column: The first of its columns that differs; None if the row is missing, or should be.
     """
 
     kind: Kind
@@ -51,6 +56,9 @@ class Finding(NamedTuple):
     stream: str | None = None
     version: int | None = None
     type: str | None = None
+    table: str | None = None
+    key: Mapping[str, StoredValue] | None = None
+    column: str | None = None
 
     @classmethod
     def at(cls, event: Recorded[Any], kind: Kind, problem: str) -> Finding:
@@ -59,6 +67,9 @@ class Finding(NamedTuple):
 
     def in_words(self) -> str:
         """One line for a person."""
+        if self.table is not None:
+            key = ", ".join(f"{name} {value}" for name, value in (self.key or {}).items())
+            return f"{self.table}{f' ({key})' if key else ''}: {self.problem}"
         place = "" if self.position is None else f"position {self.position}"
         if self.stream is not None:
             place += f" ({self.type} of {self.stream}, version {self.version})"
