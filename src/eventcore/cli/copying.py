@@ -79,4 +79,4 @@ def _report(copied: Copied, seconds: float) -> None:
     console.print(
         f"[green]✓[/green] {copied.copied:,} events copied{already} [dim]({seconds:.1f} s)[/dim]"
     )
-    console.print(f"[dim]digest of both {copied.log}[/dim]")
+    console.print(f"[dim]digest of both {copied.log}[/dim]", soft_wrap=True)

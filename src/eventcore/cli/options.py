@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -103,18 +104,25 @@ def take_shared(arguments: list[str]) -> list[str]:
     # Before anything can go wrong: an error about the options is already in the form asked for.
     OPTIONS.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
     rest: list[str] = []
-    queue = iter(arguments)
-    for argument in queue:
+    queue = deque(arguments)
+    while queue:
+        argument = queue.popleft()
         name, equals, value = argument.partition("=")
         if argument == "--":
             rest += [argument, *queue]
         elif argument in FLAGS:
             continue
+        elif argument == "--views" and rest[:1] == ["verify"] and not _is_url(queue):
+            rest.append(argument)  # of this command alone it is a question, too
         elif name in WITH_VALUE or name == IMPORT:
-            _take_value(name, value if equals else next(queue, None))
+            _take_value(name, value if equals else (queue.popleft() if queue else None))
         else:
             rest.append(argument)
     return rest
+
+
+def _is_url(queue: deque[str]) -> bool:
+    return bool(queue) and "://" in queue[0]
 
 
 def _take_value(name: str, given: str | None) -> None:

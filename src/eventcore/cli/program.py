@@ -13,6 +13,7 @@ import typer
 
 from eventcore.cli import (
     EXIT_INTERRUPTED,
+    backups,
     copying,
     databases,
     doctoring,
@@ -72,6 +73,7 @@ program.add_typer(processes.program, name="processes", epilog=EPILOG)
 program.command("copy", epilog=EPILOG)(copying.copy)
 program.command("seal", epilog=EPILOG)(sealing.seal)
 program.command("verify", epilog=EPILOG)(verifying.verify)
+program.add_typer(backups.program, name="backup", epilog=EPILOG)
 program.add_typer(databases.program, name="db", epilog=EPILOG)
 program.command("doctor", epilog=EPILOG)(doctoring.doctor)
 program.add_typer(schemas.program, name="schema", epilog=EPILOG)

@@ -82,4 +82,4 @@ def _report(sealed: Sealed) -> None:
         f"[green]✓[/green] {sealed.events:,} events sealed, {sealed.total:,} in all, "
         f"up to position {sealed.position:,}"
     )
-    console.print(f"[dim]last seal {sealed.seal}[/dim]")
+    console.print(f"[dim]last seal {sealed.seal}[/dim]", soft_wrap=True)

@@ -11,9 +11,11 @@ import typer
 from eventcore.cli.options import OPTIONS
 from eventcore.cli.output import answer_no, console, print_json, print_note, progress_bar
 from eventcore.cli.sealing import open_only_log
-from eventcore.errors import ConfigurationError
+from eventcore.errors import ConfigurationError, SchemaMismatchError
 
 if TYPE_CHECKING:
+    from eventcore.app import App
+    from eventcore.projections.views import Views
     from eventcore.seals.findings import Verdict
     from eventcore.seals.sources import Source
     from eventcore.seals.verifying import Checks
@@ -30,6 +32,9 @@ _Anchor = typer.Option(
 _Quick = typer.Option(
     False, "--quick", help="Events in order only: not by stream and by id, no tables of the store."
 )
+_Views = typer.Option(
+    False, "--views", help="The rows of read models, too: each is made again and compared."
+)
 
 
 def verify(
@@ -38,11 +43,12 @@ def verify(
     public_key: Path | None = _PublicKey,
     anchor: str | None = _Anchor,
     quick: bool = _Quick,
+    views: bool = _Views,
 ) -> None:
     """Name the first event that was altered, is missing, re-ordered or doubled; else exit with 0.
 
     Without --seals only what a log says of itself is checked: its order, the versions of its
-    streams, its indexes. Nothing is written.
+    streams, its indexes. Nothing is written. --views (or --views URL) looks at read models, too.
     """
     checks = checks_of(seals, public_key, anchor, indexes=not quick)
     log = open_only_log()
@@ -51,6 +57,9 @@ def verify(
     finally:
         log.close()
     report(verdict, seconds, OPTIONS.settings().store)
+    if views or OPTIONS.views is not None:
+        with OPTIONS.open(create=False) as app:
+            report_read_models(app)
 
 
 def checks_of(
@@ -92,6 +101,50 @@ def watched(source: Source, checks: Checks) -> tuple[Verdict, float]:
     return verdict, time.monotonic() - started
 
 
+def report_read_models(app: App, *, replay_absent: bool = False) -> None:
+    """Compare the read models of an application, and print what came of it; 1 if one differs."""
+    from eventcore.seals.read_models import verify_read_models  # noqa: PLC0415 - only if asked
+
+    started = time.monotonic()
+    with progress_bar() as progress:
+        task = progress.add_task("replaying", total=None)
+        verdict = verify_read_models(
+            app.log,
+            _views_of(app, needed=not replay_absent),
+            app.projections,
+            now=app.now(),
+            registry=app.log.codec.registry,
+            replay_absent=replay_absent,
+            on_replayed=lambda name, at, end: progress.update(
+                task, description=f"replaying {name}", completed=at, total=end
+            ),
+        )
+    seconds = time.monotonic() - started
+    finding = verdict.finding
+    if OPTIONS.json:
+        found = None if finding is None else finding._asdict()
+        print_json(verdict._asdict() | {"finding": found, "seconds": round(seconds, 3)})
+    elif finding is None:
+        console.print(
+            f"[green]✓[/green] {verdict.rows:,} rows of {len(verdict.projections)} read models are "
+            f"what the log makes [dim]({seconds:.1f} s)[/dim]"
+        )
+        if verdict.absent:
+            how = "not kept here, and replayed" if replay_absent else "not kept here"
+            print_note(f"{how}: {', '.join(verdict.absent)}")
+    if finding is not None:
+        answer_no("ReadModelsAltered", finding.in_words())
+
+
+def _views_of(app: App, *, needed: bool) -> Views | None:
+    try:
+        return app.views
+    except SchemaMismatchError:
+        if needed:
+            raise
+        return None  # a backup of the log alone
+
+
 def report(verdict: Verdict, seconds: float, what: str) -> None:
     """Print a verdict; ends the command with 1 if something was found."""
     finding = verdict.finding
@@ -107,7 +160,7 @@ def report(verdict: Verdict, seconds: float, what: str) -> None:
             f"{verdict.streams:,}), {verdict.sealed:,} of them as they were sealed "
             f"[dim]({seconds:.1f} s)[/dim]"
         )
-        console.print(f"[dim]digest of the log {verdict.log}[/dim]")
+        console.print(f"[dim]digest of the log {verdict.log}[/dim]", soft_wrap=True)
         if verdict.unsealed:
             print_note(f"{verdict.unsealed:,} events are not sealed: nothing says how they were")
     if finding is not None:

@@ -56,11 +56,12 @@ class ReadModelsVerdict(NamedTuple):
 
 def verify_read_models(  # noqa: PLR0913 - each a keyword but the first three
     log: Log,
-    views: Views,
+    views: Views | None,
     projections: Iterable[Projection],
     *,
     now: datetime | None,
     registry: EventRegistry = default_registry,
+    replay_absent: bool = False,
     on_replayed: OnReplayed | None = None,
 ) -> ReadModelsVerdict:
     """Make read models again from the log, and find the first row that is another.
@@ -69,11 +70,12 @@ def verify_read_models(  # noqa: PLR0913 - each a keyword but the first three
 
     Args:
         log: Where the events are.
-        views: Where the rows are.
+        views: Where the rows are; None: nowhere.
         projections: Which read models.
         now: The time, aware: rows whose time to live has passed are not missed. None: none of a
             table with a time to live is.
         registry: Tells which class an event's stored name belongs to.
+        replay_absent: Make those again, too, that are not kept: to see that it can be done.
         on_replayed: See :data:`OnReplayed`.
 
     Raises:
@@ -88,6 +90,10 @@ def verify_read_models(  # noqa: PLR0913 - each a keyword but the first three
             try:
                 one = _Replayed(log, views, projection, scratch, registry, on_replayed)
                 found = one.compare(now)
+                if found is None and replay_absent:
+                    failed = one.replay()
+                    if failed is not None:
+                        return ReadModelsVerdict(tuple(compared), tuple(absent), rows, failed)
             finally:
                 scratch.close()
         if found is None:
@@ -106,7 +112,7 @@ class _Replayed:
     def __init__(  # noqa: PLR0917, PLR0913 - made in one place
         self,
         log: Log,
-        views: Views,
+        views: Views | None,
         projection: Projection,
         scratch: Views,
         registry: EventRegistry,
@@ -122,24 +128,43 @@ class _Replayed:
 
     def compare(self, now: datetime | None) -> int | Finding | None:
         """How many rows are the same; or the first that is not; None: there is nothing."""
-        standing = standing_of(self._views, self._projection.name)
-        if standing is None or self._projection.beside:
+        views = self._views
+        standing = None if views is None else standing_of(views, self._projection.name)
+        if views is None or standing is None or self._projection.beside:
             return None
-        problem = self._problem(standing)
+        problem = self._problem(views, standing)
         if problem is not None:
             return self._finding(problem)
         self._target = standing.highest
-        self._copy_skips()
+        self._copy_skips(views)
         try:
-            comparison = self._matcher().compare(now)
+            comparison = self._matcher(views).compare(now)
         except ProjectionFailedError as error:
             return self._finding(str(error))
         return None if comparison is None else _rows_or_first(comparison)
 
-    def _problem(self, standing: Standing) -> str | None:
+    def replay(self) -> Finding | None:
+        """Make the rows up to the head of the log; what fails is said."""
+        if self._projection.beside:
+            return None
+        self._target = self._log.head()
+        try:
+            self._builder().to(self._target)
+        except ProjectionFailedError as error:
+            return self._finding(str(error))
+        parked = ParkingLot(self._scratch, None).units(self._projection.name)
+        if not parked:
+            return None
+        first = min(parked, key=lambda unit: unit.position)
+        return self._finding(
+            f"the events of {len(parked)} keys fail, the first at position {first.position} "
+            f"({first.event_type}: {first.error})"
+        )
+
+    def _problem(self, views: Views, standing: Standing) -> str | None:
         """Why its rows cannot be those that this log and this code make."""
         name = self._projection.name
-        kept, fingerprint = self._views.checkpoint(name), self._views.fingerprint(name)
+        kept, fingerprint = views.checkpoint(name), views.fingerprint(name)
         if is_other_definition(kept, self._projection, fingerprint):
             return "its rows were made by another definition of it: rebuild it"
         for one in standing.all:
@@ -148,20 +173,22 @@ class _Replayed:
                 return f"its rows were made from another log: {problem}"
         return None
 
-    def _matcher(self) -> _ScratchMatcher:
-        builder = Builder(
+    def _builder(self) -> Builder:
+        return Builder(
             self._log,
             self._scratch,
             self._projection,
             registry=self._registry,
             on_built=self._note,
         )
+
+    def _matcher(self, views: Views) -> _ScratchMatcher:
         return _ScratchMatcher(
             self._log,
-            self._views,
+            views,
             self._projection,
             registry=self._registry,
-            builder=builder,
+            builder=self._builder(),
             generation=_SameNames(),
             scratch=self._scratch,
         )
@@ -173,9 +200,9 @@ class _Replayed:
         if self._on_replayed is not None:
             self._on_replayed(self._projection.name, position, max(self._target, position))
 
-    def _copy_skips(self) -> None:
+    def _copy_skips(self, views: Views) -> None:
         """Pass over the events that somebody decided to leave out, too."""
-        rows = ParkingLot(self._views, None).skipped(self._projection.name)
+        rows = ParkingLot(views, None).skipped(self._projection.name)
         if rows:
             ParkingLot(self._scratch, None).ensure()
             with self._scratch.transaction() as transaction:

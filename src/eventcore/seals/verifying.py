@@ -47,12 +47,14 @@ class Checks:
         key: Each seal has to be signed by it; None: signatures are not looked at.
         anchor: Digest of a seal that has to be in the file: one that was noted elsewhere.
         indexes: Whether each event is looked up by its id, and each stream is read.
+        is_backup: Whether the log may end before the seals do.
     """
 
     seals: SealFile | None = None
     key: SignatureChecker | None = None
     anchor: str | None = None
     indexes: bool = True
+    is_backup: bool = False
 
 
 def verify_log(
@@ -122,6 +124,10 @@ class _Verification:
         for seal in self._intact(seals):
             if key is not None and not seal.is_signed_by(key):
                 self._refuse_seal(f"seal {seal.content.number} is not signed by this key")
+            if self._checks.is_backup and seal.content.last > self._head:
+                anchor = None if seal.digest == anchor else anchor
+                self._check_end_of_backup(reader, seal.content)
+                continue
             events = reader.up_to(seal.content.last, seal.content.events + SEAL_EVENTS_MAX)
             if reader.failure is not None and reader.after < seal.content.last:
                 self._check_until(seal.content, events, reader)
@@ -154,6 +160,17 @@ class _Verification:
         if finding.kind is Kind.UNREADABLE:
             finding = finding._replace(position=content.positions()[len(positions)])
         raise FoundError(finding)
+
+    def _check_end_of_backup(self, reader: Reader, content: Content) -> None:
+        """Check the part of a range that a backup still has; none of those behind it."""
+        positions = [one for one in content.positions() if one <= self._head]
+        if not positions or self._position >= positions[-1]:
+            return
+        events = reader.up_to(self._head, content.events + SEAL_EVENTS_MAX)
+        marks = content.marks[: len(positions) * MARK_BYTES]
+        self._compare(replace(content, runs=runs_of(positions), marks=marks), events)
+        self._take(events, [event_digest(event) for event in events])
+        self._sealed = self._digest.events
 
     def _compare(self, content: Content, events: list[Recorded[Any]]) -> None:
         found = Range(content, events, [event_digest(event) for event in events], self._head)
