@@ -1,0 +1,182 @@
+"""Seals: what a sealer that follows costs writers; sealing, verifying and copying, events a second.
+
+Appends are measured with and without a sealer (``eventcore seal --follow``, a process of its own)
+in pairs: each round does both on one file, who goes first changes with every round. The other
+figures are of a log on SQLite with streams of twenty events, read from the page cache.
+
+    python -m benchmarks.bench_verify [--rounds N] [--appends N] [--events N]
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from benchmarks.measuring import Figure, arguments, interleaved, rate, ratio, report
+from eventcore.events.codec import Codec
+from eventcore.events.recorded import EncodedEvent
+from eventcore.opening import system_clock
+from eventcore.seals import Checks, Sealer, SealFile, SealWriter, copy_log, verify_log
+from eventcore.stores.log import Log, StreamAppend
+from eventcore.stores.memory.log import MemoryLog
+from eventcore.stores.sqlite.log import SQLiteLog
+
+RATIO_MIN = 0.95
+"""The overhead on appends is to be below 5 %."""
+
+STREAM_EVENTS = 20
+BATCH_EVENTS = 1_000
+AT = "2026-11-22T21:34:28.123456Z"
+STATE = (
+    b'{"v":1,"id":"%b","at":"%b","data":{"orderId":"536365","items":[{"productId":"85123A",'
+    b'"quantity":6,"price":"2.55"},{"productId":"71053","quantity":6,"price":"3.39"}],'
+    b'"totalAmount":"35.64","currency":"GBP"},"ctx":{"source":"shop","correlationId":"case-1"}}'
+)
+
+
+def event(number: int) -> EncodedEvent:
+    event_id = str(UUID(int=number))
+    return EncodedEvent(event_id, "order.created", AT, STATE % (event_id.encode(), AT.encode()))
+
+
+def append(log: Log, numbers: range, at_once: int) -> float:
+    """Append to streams of their own; gives events a second."""
+    made = [event(number) for number in numbers]
+    started = time.perf_counter()
+    for first in range(0, len(made), at_once):
+        events = made[first : first + at_once]
+        log.append([StreamAppend(f"order-{numbers[first]}", 0, events)])
+    return len(made) / (time.perf_counter() - started)
+
+
+class FollowingSealer:
+    """A sealer in a process of its own."""
+
+    def __init__(self, store: Path, seals: Path) -> None:
+        program = Path(sys.executable).with_name("eventcore")
+        options = ["--follow", "--to", str(seals), "--store", f"sqlite:///{store}"]
+        command = [str(program), "seal", *options]
+        before = seals.stat().st_size if seals.exists() else -1
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        # It is up once it has sealed what the round without it appended.
+        while not seals.exists() or seals.stat().st_size == before:
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def overhead(
+    folder: Path, options: tuple[int, int], at_once: int
+) -> tuple[list[float], list[float]]:
+    """Events a second with and without a sealer, a pair for each round."""
+    rounds, appends = options
+    path, seals = folder / f"{at_once}.db", folder / f"{at_once}.jsonl"
+    log = SQLiteLog(path)
+    number = 1
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(rounds):
+        for sealed in (True, False) if turn % 2 else (False, True):
+            append(log, range(number, number + 10), 1)  # something to wake up with
+            number += 10
+            sealer = FollowingSealer(path, seals) if sealed else None
+            numbers = range(number, number + appends * at_once)
+            number = numbers.stop
+            found[sealed].append(append(log, numbers, at_once))
+            if sealer is not None:
+                sealer.stop()
+    log.close()
+    checked = SQLiteLog(path)
+    verdict = verify_log(checked, Checks(seals=SealFile(seals)))
+    checked.close()
+    assert verdict.ok, verdict.finding
+    return found[True], found[False]
+
+
+def fill(log: Log, events: int) -> None:
+    for first in range(1, events + 1, BATCH_EVENTS):
+        appends = [
+            StreamAppend(f"order-{at}", 0, [event(n) for n in range(at, at + STREAM_EVENTS)])
+            for at in range(first, first + BATCH_EVENTS, STREAM_EVENTS)
+        ]
+        log.append(appends)
+
+
+def speeds(folder: Path, events: int, rounds: int) -> tuple[list[Figure], int]:
+    """Sealing, verifying and copying; and the bytes of the seals."""
+    log = SQLiteLog(folder / "log.db", Codec(), synchronous="NORMAL")
+    fill(log, events)
+    memory = MemoryLog()
+    copy_log(log, memory, names=("log", "memory"))
+    seals = folder / "seals.jsonl"
+    Sealer(log, SealWriter(seals), clock=system_clock).seal()
+    checks = Checks(seals=SealFile(seals))
+
+    def timed(work: Callable[[], None]) -> Callable[[], float]:
+        def run() -> float:
+            started = time.perf_counter()
+            work()
+            return events / (time.perf_counter() - started)
+
+        return run
+
+    def seal() -> None:
+        target = folder / "again.jsonl"
+        target.unlink(missing_ok=True)
+        Sealer(log, SealWriter(target), clock=system_clock).seal()
+
+    def verify(*, indexes: bool) -> None:
+        found = verify_log(log, Checks(seals=checks.seals, indexes=indexes))
+        assert found.ok, found.finding
+        assert found.sealed == events
+
+    def copy(source: Log) -> None:
+        target = folder / "copies"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        written = SQLiteLog(target / "copy.db", synchronous="NORMAL")
+        copy_log(source, written, names=("source", "copy"))
+        written.close()
+
+    cases = {
+        "seal": timed(seal),
+        "verify in order (--quick)": timed(lambda: verify(indexes=False)),
+        "verify, by stream and by id as well": timed(lambda: verify(indexes=True)),
+        "copy SQLite to SQLite, digests included": timed(lambda: copy(log)),
+        "copy memory to SQLite, digests included": timed(lambda: copy(memory)),
+    }
+    found = interleaved(cases, rounds)
+    log.close()
+    return [rate(name, values) for name, values in found.items()], seals.stat().st_size
+
+
+def main() -> None:
+    """Measure, on the disk that holds the temporary folder."""
+    options = arguments(__doc__ or "", rounds=12, appends=1_500, events=100_000)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        one = overhead(folder, (options.rounds, options.appends), 1)
+        many = overhead(folder, (options.rounds, options.appends // 5), 100)
+        figures, size = speeds(folder, options.events, max(3, options.rounds // 4))
+    report(
+        "seals: appends while a sealer follows; sealing, verifying, copying",
+        [
+            ratio("single appends with a sealer, over those without", *one, RATIO_MIN),
+            ratio("appends of 100 with a sealer, over those without", *many, RATIO_MIN),
+            rate("single appends with a sealer", one[0]),
+            rate("events in appends of 100, with a sealer", many[0]),
+            *figures,
+            Figure("size of the seals", size / options.events, "bytes/ev"),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
