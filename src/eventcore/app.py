@@ -35,7 +35,7 @@ from eventcore.events.identifiers import UUIDv7Generator
 from eventcore.events.recorded import Recorded
 from eventcore.opening import open_log, open_views, system_clock
 from eventcore.settings import Settings, parse_store_url
-from eventcore.stores.log import Log
+from eventcore.stores.log import Log, store_of
 
 if TYPE_CHECKING:
     from eventcore.processes.process import ProcessManager
@@ -111,6 +111,7 @@ class App:
             store=settings.store if owns_log else f"the {type(log).__name__} given",
             snapshots=snapshots,
             cached_max=cached_max,
+            uses_any=store_of(log) is not log,
         )
         self._executor = CommandExecutor(
             log if telemetry is None else _observed(log, telemetry),
@@ -389,6 +390,7 @@ class App:
 def open_app(  # noqa: PLR0913 - each a keyword with a default
     url: str | None = None,
     *,
+    archive: str | None = None,
     log: Log | None = None,
     settings: Settings | None = None,
     codec: Codec | None = None,
@@ -404,6 +406,7 @@ def open_app(  # noqa: PLR0913 - each a keyword with a default
 
     Args:
         url: URL of the log; wins over the settings.
+        archive: Folder or ``s3://`` URL of the log's archive; wins over the settings.
         log: A log that is open already, instead of a URL. It stays open when the application is
             closed, and its codec is used.
         settings: Else from the environment, see :mod:`eventcore.settings`.
@@ -423,15 +426,18 @@ def open_app(  # noqa: PLR0913 - each a keyword with a default
         ConfigurationError: A URL or a setting is wrong, or a log and its URL or codec are given.
         StoreUnavailableError: The log cannot be opened.
     """
-    if log is not None and (url is not None or codec is not None):
-        raise ConfigurationError(message="A log that is open has its URL and codec: give it alone")
+    if log is not None and not (url is None and codec is None and archive is None):
+        message = "A log that is open has its URL, codec and archive: give it alone"
+        raise ConfigurationError(message=message)
     if settings is None:
-        settings = Settings.load(store=url)
-    elif url is not None:
-        settings = replace(settings, store=url)
+        settings = Settings.load(store=url, archive=archive)
+    else:
+        settings = replace(
+            settings, store=url or settings.store, archive=archive or settings.archive
+        )
     return App(
         settings,
-        open_log(settings.store, codec) if log is None else log,
+        open_log(settings.store, codec, archive=settings.archive) if log is None else log,
         owns_log=log is None,
         clock=clock or system_clock,
         snapshots=snapshots,

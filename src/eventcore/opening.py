@@ -14,24 +14,41 @@ from typing import TYPE_CHECKING
 from eventcore.errors import ConfigurationError, MissingExtraError
 from eventcore.events.codec import Codec
 from eventcore.settings import StoreLocation, parse_store_url
-from eventcore.stores.log import Log
+from eventcore.stores.log import Log, store_of
 
 if TYPE_CHECKING:
     from eventcore.projections.views import Views
     from eventcore.stores.postgres.connections import PostgresConnections
 
 
-def open_log(url: str, codec: Codec | None = None) -> Log:
+def open_log(url: str, codec: Codec | None = None, *, archive: str | None = None) -> Log:
     """Open a log alone, without an application around it. Close it after use.
 
     Args:
         url: See :func:`eventcore.settings.parse_store_url`.
         codec: Reads the events that the log hands out.
+        archive: Folder or ``s3://`` URL of the log's archive: what was trimmed is read from there.
 
     Raises:
         ConfigurationError: The URL is not understood, or the file is no such log.
         StoreUnavailableError: The log cannot be opened.
+        ArchiveDamagedError: The archive is not whole.
     """
+    if archive is None:
+        return _open_store(url, codec)
+    from eventcore.lake.reading import open_archive  # noqa: PLC0415 - only what is used
+    from eventcore.lake.stitching import ArchivedLog  # noqa: PLC0415 - likewise
+
+    found = open_archive(archive)
+    log = _open_store(url, codec)
+    try:
+        return ArchivedLog(found, log)
+    except BaseException:
+        log.close()
+        raise
+
+
+def _open_store(url: str, codec: Codec | None) -> Log:
     location = parse_store_url(url)
     if location.scheme == "memory":
         from eventcore.stores.memory.log import MemoryLog  # noqa: PLC0415 - only what is used
@@ -84,6 +101,7 @@ def open_views(  # noqa: PLR0913 - each backend has its own
         SchemaMismatchError: It holds no read models, and they are not to be created.
         StoreUnavailableError: It cannot be opened.
     """
+    log = store_of(log)
     from eventcore.projections.memory import MemoryViews  # noqa: PLC0415 - only what is used
     from eventcore.stores.memory.log import MemoryLog  # noqa: PLC0415 - likewise
 

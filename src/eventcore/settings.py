@@ -5,6 +5,7 @@ variable                       what it sets
 =============================  ===================================================================
 ``EVENTCORE_STORE``            URL of the log; ``sqlite:///eventcore.db`` by default
 ``EVENTCORE_VIEWS``            URL of the read models; beside the log by default
+``EVENTCORE_ARCHIVE``          the archive that holds what was trimmed from the log
 ``EVENTCORE_ENVIRONMENT``      where this runs, e.g. ``production``: recorded with every event
 ``EVENTCORE_REGION``           e.g. ``eu-west-1``, else ``AWS_REGION``: recorded with every event
 ``EVENTCORE_SOURCE``           name of this producer: recorded with every event
@@ -140,6 +141,7 @@ class Settings:
     Attributes:
         store: URL of the log.
         views: URL of the read models; None: beside the log.
+        archive: Folder or ``s3://`` URL of the log's archive; None: the log alone is read.
         environment, region, source: Recorded with every event whose context says nothing else.
         reservation_key: Secret of the digests that reserve values such as e-mail addresses. The
             same for every writer of a log, for ever: with another one no reservation is found.
@@ -148,6 +150,7 @@ class Settings:
 
     store: str = STORE_DEFAULT
     views: str | None = None
+    archive: str | None = None
     environment: str | None = None
     region: str | None = None
     source: str | None = None
@@ -169,7 +172,8 @@ class Settings:
         views = None if self.views is None else without_password(self.views)
         return (
             f"Settings(store={without_password(self.store)!r}, views={views!r}, "
-            f"environment={self.environment!r}, region={self.region!r}, source={self.source!r})"
+            f"archive={self.archive!r}, environment={self.environment!r}, "
+            f"region={self.region!r}, source={self.source!r})"
         )
 
     @classmethod
@@ -178,6 +182,7 @@ class Settings:
         *,
         store: str | None = None,
         views: str | None = None,
+        archive: str | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> Settings:
         """Settings from the environment; the arguments win over it. An empty variable is absent.
@@ -192,6 +197,7 @@ class Settings:
         return cls(
             store=store or read("EVENTCORE_STORE") or STORE_DEFAULT,
             views=views or read("EVENTCORE_VIEWS"),
+            archive=archive or read("EVENTCORE_ARCHIVE"),
             environment=read("EVENTCORE_ENVIRONMENT"),
             region=read("EVENTCORE_REGION") or read("AWS_REGION"),
             source=read("EVENTCORE_SOURCE"),

@@ -29,7 +29,9 @@ def fingerprint_of(cls: type, handlers: Handlers, fold_version: int) -> str:
 def _parts(cls: type, handlers: Handlers, fold_version: int) -> Iterator[str]:
     yield f"{fold_version}"
     for field in dataclasses.fields(cls):
-        yield f"field {field.name}: {field.type} = {field.default!r}"
+        # What stands for "no default" shows its address, which differs from process to process.
+        default = "none" if field.default is dataclasses.MISSING else repr(field.default)
+        yield f"field {field.name}: {field.type} = {default}"
     seen: set[CodeType] = set()
     for event_class in sorted(handlers.applied, key=_name):
         declared = event_class.__event__

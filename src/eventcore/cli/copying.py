@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -41,8 +42,8 @@ def copy(
     started = time.monotonic()
     with ExitStack() as stack:
         # A typing error in FROM must not make an empty store of that name.
-        log = _open(stack, without_creating(source))
-        written = _open(stack, target)
+        log = _open(stack, without_creating(source), reads=True)
+        written = _open(stack, target, reads=False)
         progress = stack.enter_context(progress_bar())
         task = progress.add_task("copying", total=log.head())
         try:
@@ -57,10 +58,13 @@ def copy(
     _report(copied, time.monotonic() - started)
 
 
-def _open(stack: ExitStack, url: str) -> Log:
+def _open(stack: ExitStack, url: str, *, reads: bool) -> Log:
     from eventcore.settings import Settings  # noqa: PLC0415 - see cli.options
 
-    return stack.enter_context(open_store(Settings.load(store=url, views=None))).log
+    settings = Settings.load(store=url, views=None, archive=OPTIONS.archive)
+    if not reads:
+        settings = replace(settings, archive=None)  # it is that of FROM
+    return stack.enter_context(open_store(settings)).log
 
 
 def _report(copied: Copied, seconds: float) -> None:

@@ -125,13 +125,16 @@ def _dynamodb_places(location: StoreLocation, views: StoreLocation) -> Iterator[
 def file_differences(file: StoreFile) -> list[Difference]:
     """Where a file is not as this version of eventcore would make it."""
     from eventcore.cli.inspecting import (  # noqa: PLC0415 - opens SQLite, which most commands do later
+        TRIMS_TABLE,
         differences,
         expected_objects,
         present_objects,
     )
 
-    expected = expected_objects(log=file.log, views=file.views)
-    return differences(expected, present_objects(file.path))
+    present = present_objects(file.path)
+    trimmed = TRIMS_TABLE in present
+    expected = expected_objects(log=file.log, views=file.views, trimmed=file.log and trimmed)
+    return differences(expected, present)
 
 
 @program.command(epilog=EPILOG)

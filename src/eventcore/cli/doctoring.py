@@ -266,7 +266,9 @@ def _is_absent(error: EventCoreError) -> bool:
 
 
 def _durability(app: App) -> Iterator[Finding]:
-    connections = getattr(app.log, "connections", None)
+    from eventcore.stores.log import store_of  # noqa: PLC0415 - help needs none
+
+    connections = getattr(store_of(app.log), "connections", None)
     if connections is None or not hasattr(connections, "reading"):
         return  # a server was asked before
     with connections.reading() as connection:
@@ -294,12 +296,14 @@ def _projections(app: App) -> Iterator[Finding]:
 def _holders(app: App) -> Iterator[Finding]:
     from eventcore.projections.statuses import HELD_SECONDS_MIN  # noqa: PLC0415 - help needs none
     from eventcore.stores.holders import FeedWatch, lasting_holders  # noqa: PLC0415 - likewise
+    from eventcore.stores.log import store_of  # noqa: PLC0415 - likewise
 
-    if not isinstance(app.log, FeedWatch):
+    store = store_of(app.log)
+    if not isinstance(store, FeedWatch):
         return
-    lasting = lasting_holders(app.log, HELD_SECONDS_MIN)
+    lasting = lasting_holders(store, HELD_SECONDS_MIN)
     if not lasting:
-        detail = f"nothing holds it ({len(app.log.feed_holders())} writers at work just now)"
+        detail = f"nothing holds it ({len(store.feed_holders())} writers at work just now)"
         yield Finding("held feed", ok=True, detail=detail)
     for one in lasting:
         query = f"; query: {one.query}" if one.query else ""

@@ -19,6 +19,9 @@ from eventcore.stores.statements import load_statements
 
 SQL: Final = load_statements("eventcore.cli", "sql/inspect.sql")
 
+TRIMS_TABLE: Final = "eventcore_log_trims"
+"""Is in a file whose log was trimmed."""
+
 _COMMENT = re.compile(r"--[^\n]*")
 _SPACE = re.compile(r"\s+")
 
@@ -104,12 +107,21 @@ def create_objects(path: Path, objects: Sequence[SchemaObject]) -> None:
         raise StoreUnavailableError(store=f"SQLite file {path}", problem=str(error)) from error
 
 
-def expected_objects(*, log: bool, views: bool) -> dict[str, SchemaObject]:
-    """What this version creates in an empty file: found out by letting it."""
+def expected_objects(*, log: bool, views: bool, trimmed: bool = False) -> dict[str, SchemaObject]:
+    """What this version creates in an empty file: found out by letting it.
+
+    Args:
+        log: A log is in it.
+        views: Read models are in it.
+        trimmed: Events of the log were moved to an archive, through what that adds to it.
+    """
     with tempfile.TemporaryDirectory(prefix="eventcore-") as folder:
         path = Path(folder) / "expected.db"
         if log:
-            SQLiteLog(path, synchronous="NORMAL").close()
+            log_in_file = SQLiteLog(path, synchronous="NORMAL")
+            if trimmed:
+                log_in_file.trim([], archive="")
+            log_in_file.close()
         if views:
             with closing(SQLiteViews(path)) as kept:
                 for projection in all_projections():

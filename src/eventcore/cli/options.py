@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from eventcore.projections.projection import Projection
     from eventcore.settings import Settings
 
-WITH_VALUE: Final = {"--store": "store", "--views": "views"}
+WITH_VALUE: Final = {"--store": "store", "--views": "views", "--archive": "archive"}
+URL_EXAMPLES: Final = {"--archive": "s3://bucket/lake"}
 IMPORT: Final = "--import"
 FLAGS: Final = {"--json": "json"}
 
 EPILOG: Final = (
     "Everywhere on the line: --store URL (or EVENTCORE_STORE; default sqlite:///eventcore.db), "
-    "--views URL (default: beside the log), --json (JSON lines on standard output), "
+    "--views URL (default: beside the log), --archive FOLDER|s3://… (or EVENTCORE_ARCHIVE; what "
+    "was trimmed from the log), --json (JSON lines on standard output), "
     "--import MODULE (or EVENTCORE_IMPORT; events, aggregates and PROJECTIONS of your own)."
 )
 
@@ -34,12 +36,14 @@ class Options:
     Attributes:
         store: URL of the log, else ``EVENTCORE_STORE``.
         views: URL of the read models, else those beside the log.
+        archive: Where the log's archive is, else ``EVENTCORE_ARCHIVE``.
         json: Print JSON lines.
         imports: Modules of the user's own, else those of ``EVENTCORE_IMPORT``.
     """
 
     store: str | None = None
     views: str | None = None
+    archive: str | None = None
     json: bool = False
     imports: list[str] = field(default_factory=list)
 
@@ -58,7 +62,7 @@ class Options:
         """Settings from these options and the environment."""
         from eventcore.settings import Settings  # noqa: PLC0415 - help and version need no settings
 
-        return Settings.load(store=self.store, views=self.views)
+        return Settings.load(store=self.store, views=self.views, archive=self.archive)
 
     def open(self, *, create: bool = True) -> App:
         """Open the application that the options name, with the user's own read models.
@@ -99,7 +103,7 @@ def take_shared(arguments: list[str]) -> list[str]:
     Raises:
         ConfigurationError: An option that needs a URL or a module has none.
     """
-    OPTIONS.store = OPTIONS.views = None
+    OPTIONS.store = OPTIONS.views = OPTIONS.archive = None
     OPTIONS.imports = []
     # Before anything can go wrong: an error about the options is already in the form asked for.
     OPTIONS.json = "--json" in arguments[: arguments.index("--") if "--" in arguments else None]
@@ -129,7 +133,7 @@ def _take_value(name: str, given: str | None) -> None:
     if not given or given in FLAGS or given in WITH_VALUE or given == IMPORT:
         needed = "a module, e.g. --import shop.events"
         if name != IMPORT:
-            needed = f"a URL, e.g. {name} sqlite:///shop.db"
+            needed = f"a URL, e.g. {name} {URL_EXAMPLES.get(name, 'sqlite:///shop.db')}"
         raise ConfigurationError(message=f"{name} needs {needed}")
     if name == IMPORT:
         OPTIONS.imports.append(given)

@@ -13,6 +13,7 @@ import typer
 
 from eventcore.cli import (
     EXIT_INTERRUPTED,
+    archiving,
     backups,
     copying,
     databases,
@@ -70,6 +71,7 @@ program.command("state", epilog=EPILOG)(states.state)
 program.command("query", epilog=EPILOG)(states.query)
 program.add_typer(projections.program, name="projections", epilog=EPILOG)
 program.add_typer(processes.program, name="processes", epilog=EPILOG)
+program.command("archive", epilog=EPILOG)(archiving.archive)
 program.command("copy", epilog=EPILOG)(copying.copy)
 program.command("seal", epilog=EPILOG)(sealing.seal)
 program.command("verify", epilog=EPILOG)(verifying.verify)

@@ -60,6 +60,8 @@ class Repository:
         snapshots: Aggregate class to how many events apart its state is saved; classes that are not
             named are never saved.
         cached_max: Aggregates kept in memory; 0 keeps none.
+        uses_any: Begin with a saved state of any class, also of those that are never saved here:
+            for a log whose beginning is far away, in an archive.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Repository:
         store: str = "the log",
         snapshots: Mapping[type[Aggregate], int] | None = None,
         cached_max: int = CACHED_AGGREGATES_MAX,
+        uses_any: bool = False,
     ) -> None:
         self._log = log
+        self._uses_any = uses_any and isinstance(log, SnapshotStore)
         self._codec = log.codec
         self._store = store
         self._intervals = dict(snapshots or {})
@@ -198,7 +202,7 @@ class Repository:
     def _from_snapshot(
         self, cls: type[A], id_: str, until: int | None
     ) -> tuple[A, StreamRow] | None:
-        if cls not in self._intervals:
+        if cls not in self._intervals and not self._uses_any:
             return None
         assert isinstance(self._log, SnapshotStore)
         snapshot = self._log.load_snapshot(cls.stream_of(id_))

@@ -25,7 +25,7 @@ from eventcore.lake.folders import Folder, open_folder
 from eventcore.lake.layout import MANIFESTS, manifest_name, shard_of
 from eventcore.lake.manifests import ArchivedFile, Manifest, check_chain, read_manifest
 from eventcore.lake.rows import choose, recorded_of
-from eventcore.stores.limits import PLACE_MAX
+from eventcore.stores.limits import PLACE_MAX, is_storable
 from eventcore.stores.log import EVERYTHING, LogFilter, Page
 
 __all__ = ["Archive", "open_archive", "recorded_of"]
@@ -221,7 +221,7 @@ class Archive:
             backwards: Newest first.
             codec: Reads the events.
         """
-        if not self._manifests:
+        if not self._manifests or not is_storable(stream):
             return
         shard = shard_of(stream, self._manifests[0].shards)
         high = PLACE_MAX if until is None else until

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eventcore.events.recorded import Recorded, RecordedReader
+from eventcore.stores.limits import is_storable
 from eventcore.stores.log import EVERYTHING, LogFilter
 
 
@@ -36,9 +37,11 @@ def choose(  # noqa: PLR0917 - in the order of a log's own reading methods
         high = len(places) if until is None else pc.sum(pc.less_equal(places, until)).as_py() or 0
         table = table.slice(low, max(high - low, 0))
     if where.types is not None:
-        table = table.filter(pc.is_in(table["type"], pa.array(sorted(where.types), pa.string())))
+        names = pa.array([name for name in sorted(where.types) if is_storable(name)], pa.string())
+        table = table.filter(pc.is_in(table["type"], names))
     if where.categories is not None:
-        table = _of_categories(table, sorted(where.categories))
+        names = [name for name in sorted(where.categories) if is_storable(name)]
+        table = _of_categories(table, names)
     return table
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from eventcore.errors import StoreError
 from eventcore.stores.holders import FeedWatch, lasting_holders
-from eventcore.stores.log import Log
+from eventcore.stores.log import Log, store_of
 
 LAG_SECONDS_MAX: Final = 60.0
 """Age of the oldest event not yet applied, from which a projection counts as unhealthy."""
@@ -87,7 +87,8 @@ def check_feed(log: Log, held_seconds_max: float) -> Check:
     """Whether a follower of the log can get further."""
     try:
         log.head()
-        held = lasting_holders(log, held_seconds_max) if isinstance(log, FeedWatch) else []
+        store = store_of(log)
+        held = lasting_holders(store, held_seconds_max) if isinstance(store, FeedWatch) else []
     except StoreError as error:
         return Check("feed", ok=False, problems=(str(error),))
     problems = tuple(f"the feed is held by {holder.who}" for holder in held)

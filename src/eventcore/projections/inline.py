@@ -25,7 +25,7 @@ from eventcore.projections.engine import Engine
 from eventcore.projections.projection import Projection
 from eventcore.projections.sqlite import SQLiteViews
 from eventcore.projections.views import Views
-from eventcore.stores.log import Log, LogFilter, Page
+from eventcore.stores.log import Log, LogFilter, Page, store_of
 
 BACKLOG_EVENTS_MAX: Final = 500
 """Events of others that are applied inside an append; more are caught up with after it."""
@@ -71,10 +71,11 @@ class Inline:
         self._engine = self._make_engine()
         self._engine.check_log()
         self._in_append: _InAppend | None = None
-        connections = getattr(log, "connections", None)
+        store = store_of(log)
+        connections = getattr(store, "connections", None)
         if isinstance(views, SQLiteViews) and views.connections is connections:
             self._in_append = _InAppend(log, views, self._make_engine())
-            log.in_append = self._in_append  # type: ignore[attr-defined]  # it is an SQLiteLog
+            store.in_append = self._in_append  # type: ignore[attr-defined]  # it is an SQLiteLog
 
     def reach(self, position: int) -> None:
         """Apply everything up to a position that was appended, unless that was done already.

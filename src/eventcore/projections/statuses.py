@@ -16,7 +16,7 @@ from eventcore.projections.shares import reached
 from eventcore.projections.transactions import Checkpoint
 from eventcore.projections.views import Views
 from eventcore.stores.holders import FeedWatch, Holder, lasting_holders
-from eventcore.stores.log import Log, LogFilter
+from eventcore.stores.log import Log, LogFilter, store_of
 
 HELD_SECONDS_MIN: Final = 1.0
 """Age from which a transaction that holds the feed is worth a word; most take milliseconds."""
@@ -70,9 +70,10 @@ def statuses_of(
         against.status(projection, checkpoint or _NOWHERE)
         for projection, checkpoint in zip(projections, checkpoints, strict=True)
     ]
-    if not isinstance(log, FeedWatch) or not any(one.lag_events for one in found):
+    store = store_of(log)
+    if not isinstance(store, FeedWatch) or not any(one.lag_events for one in found):
         return found
-    held_by = tuple(lasting_holders(log, HELD_SECONDS_MIN))
+    held_by = tuple(lasting_holders(store, HELD_SECONDS_MIN))
     return [one._replace(held_by=held_by) if one.lag_events else one for one in found]
 
 
@@ -109,7 +110,7 @@ class _Against(NamedTuple):
         )
 
     def _first_after(self, position: int) -> list[Recorded[Any]]:
-        if not isinstance(self.log, FeedWatch):
+        if not isinstance(store_of(self.log), FeedWatch):
             return self.log.read_page(position, 1, LogFilter()).events
         # A page would be waited for as long as something holds the feed.
         with self.log.subscribe(position) as subscription:

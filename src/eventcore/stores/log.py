@@ -191,6 +191,11 @@ class Log(Protocol):
         """Release everything; ends every subscription. Closing twice is fine."""
 
 
+def store_of(log: Log) -> Log:
+    """The store itself, of a log that may be read through an archive."""
+    return getattr(log, "store", log)
+
+
 @runtime_checkable
 class RowReader(Protocol):
     """What a store may offer besides: a stream as plain rows, for rebuilding state fast."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -178,6 +181,27 @@ def test_what_is_no_state_is_refused():
 def test_the_fingerprint_is_the_same_for_the_same_fold_and_differs_between_classes():
     assert Lamp.fingerprint() == Lamp.fingerprint()
     assert len({cls.fingerprint() for cls in aggregate_classes()}) == len(aggregate_classes())
+
+
+def test_the_fingerprint_is_the_same_in_every_process():
+    code = (
+        "import eventcore.aggregates; from eventcore.aggregates.aggregate import aggregate_classes;"
+        "print([cls.fingerprint() for cls in aggregate_classes()])"
+    )
+
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in (1, 2)
+    ]
+
+    assert printed[0] == printed[1]
+    assert Order.fingerprint() in printed[0]
 
 
 def test_looking_up_events_does_not_change_the_fingerprint():

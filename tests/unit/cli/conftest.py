@@ -79,7 +79,13 @@ Call = Callable[..., Answer]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current directory, and no settings in the environment."""
-    for name in ("EVENTCORE_STORE", "EVENTCORE_VIEWS", "EVENTCORE_IMPORT", "AWS_REGION"):
+    for name in (
+        "EVENTCORE_STORE",
+        "EVENTCORE_VIEWS",
+        "EVENTCORE_ARCHIVE",
+        "EVENTCORE_IMPORT",
+        "AWS_REGION",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))  # importing a user's module adds to it

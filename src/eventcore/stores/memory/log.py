@@ -6,7 +6,12 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from eventcore.errors import ConcurrencyConflictError, EventIdReusedError, StoreClosedError
+from eventcore.errors import (
+    ConcurrencyConflictError,
+    EventIdReusedError,
+    StoreClosedError,
+    TrimRefusedError,
+)
 from eventcore.events.codec import Codec
 from eventcore.events.recorded import Recorded
 from eventcore.stores.following import PullSubscription
@@ -30,6 +35,7 @@ from eventcore.stores.paging import read_all
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.repeats import repeated_append
 from eventcore.stores.snapshots import Snapshot
+from eventcore.stores.trimming import TrimRecord, check_trim, refuse_trimmed
 
 _NAME = "memory log"
 
@@ -50,8 +56,10 @@ class MemoryLog:
         self.limits = limits
         self._lock = threading.Lock()
         self._committed = threading.Condition()
-        self._rows: list[_Row] = []
-        self._streams: dict[str, list[_Row]] = {}
+        self._rows: list[_Row | None] = []  # None where an event was trimmed
+        self._streams: dict[str, list[_Row | None]] = {}
+        self._trimmed: dict[str, int] = {}
+        self._trim_record: TrimRecord | None = None
         self._by_id: dict[str, _Row] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._refusals: dict[tuple[str, str], Refusal] = {}
@@ -122,6 +130,7 @@ class MemoryLog:
             version = reached.get(stream, len(self._streams.get(stream, ())))
             reached[stream] = version + len(events)
             for encoded in events:
+                self._check_not_trimmed(encoded.event_id)
                 present = self._by_id.get(encoded.event_id)
                 if present is not None:
                     raise EventIdReusedError(
@@ -155,11 +164,19 @@ class MemoryLog:
             size = max(high - low, 0)
             size = size if limit is None else min(max(limit, 0), size)
             found = rows[high - size : high][::-1] if backwards else rows[low : low + size]
-        return iter(self._recorded(found))
+        return self._told(found)
 
-    def _version_at(self, rows: Sequence[_Row], until_time: str) -> int:
+    def _told(self, rows: Sequence[_Row | None]) -> Iterator[Recorded[Any]]:
+        # One by one: backwards, what is there comes before what was trimmed.
+        for row in rows:
+            if row is None:
+                refuse_trimmed(_NAME, self._trim_record, "the beginning of a stream")
+            else:
+                yield Recorded(*row, self.codec)
+
+    def _version_at(self, rows: Sequence[_Row | None], until_time: str) -> int:
         # A prefix: the state that was true then, even where a clock stepped back.
-        events = (Recorded[Any](*row, self.codec) for row in rows)
+        events = self._recorded(rows)
         later = (event.version for event in events if event.timestamp_text > until_time)
         return next(later, len(rows) + 1) - 1
 
@@ -188,7 +205,7 @@ class MemoryLog:
         found: list[Recorded[Any]] = []
         # Without the lock, so that a long search stops nobody: rows below the head never change.
         for position in range(after, head):
-            event = Recorded[Any](*self._rows[position], self.codec)
+            (event,) = self._recorded(self._rows[position : position + 1])
             if where.matches(event):
                 found.append(event)
                 if len(found) == limit:
@@ -215,6 +232,8 @@ class MemoryLog:
 
     def _located(self, event_ids: Sequence[str]) -> dict[str, Recorded[Any]]:
         codec = self.codec
+        for event_id in event_ids:
+            self._check_not_trimmed(event_id)
         return {
             id_: Recorded(*row, codec)
             for id_ in event_ids
@@ -264,6 +283,55 @@ class MemoryLog:
             self._check_open()
             return iter([self._refusals[key] for key in sorted(self._refusals)])
 
+    def trim(self, events: Sequence[Recorded[Any]], *, archive: str) -> int:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim`."""
+        check_trim(_NAME, events)
+        with self._lock:
+            self._check_open()
+            left = [event for event in events if str(event.event_id) not in self._trimmed]
+            streams = {event.stream: list(self._streams.get(event.stream, ())) for event in left}
+            for event in left:
+                self._check_removable(event, streams[event.stream])
+                streams[event.stream][event.version - 1] = None
+            self._streams |= streams
+            for event in left:
+                event_id = str(event.event_id)
+                self._rows[event.position - 1] = None
+                self._trimmed[event_id] = event.position
+                del self._by_id[event_id]
+            if left:
+                before = self._trim_record.until if self._trim_record else 0
+                self._trim_record = TrimRecord(max(before, left[-1].position), archive)
+            return len(left)
+
+    def _check_removable(self, event: Recorded[Any], rows: Sequence[_Row | None]) -> None:
+        problem = None
+        held = self._by_id.get(str(event.event_id))
+        if held != (event.position, event.stream, event.version, event.type, event.state):
+            problem = f"the event at position {event.position} is another one than in the archive"
+        elif event.version == len(rows):
+            problem = f"version {event.version} of {event.stream} is its newest event"
+        elif any(row is not None for row in rows[: event.version - 1]):
+            problem = f"older events of {event.stream} than version {event.version} would stay"
+        if problem is not None:
+            raise TrimRefusedError(store=_NAME, problem=problem)
+
+    def trim_record(self) -> TrimRecord | None:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim_record`."""
+        with self._lock:
+            self._check_open()
+            return self._trim_record
+
+    def trimmed_positions(self, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trimmed_positions`."""
+        with self._lock:
+            self._check_open()
+            return {id_: self._trimmed[id_] for id_ in event_ids if id_ in self._trimmed}
+
+    def _check_not_trimmed(self, event_id: str) -> None:
+        if event_id in self._trimmed:
+            refuse_trimmed(_NAME, self._trim_record, f"event {event_id}")
+
     def token(self) -> int:
         """A mark of now; see :class:`eventcore.stores.following.CommitSignal`."""
         with self._committed:
@@ -286,9 +354,12 @@ class MemoryLog:
             self._closed = True
         self.notify()
 
-    def _recorded(self, rows: Sequence[_Row]) -> list[Recorded[Any]]:
+    def _recorded(self, rows: Sequence[_Row | None]) -> list[Recorded[Any]]:
         codec = self.codec
-        return [Recorded(*row, codec) for row in rows]
+        found: list[Recorded[Any]] = [Recorded(*row, codec) for row in rows if row is not None]
+        if len(found) < len(rows):
+            refuse_trimmed(_NAME, self._trim_record, "what was to be read")
+        return found
 
     def _check_open(self) -> None:
         if self._closed:

@@ -44,8 +44,16 @@ from eventcore.stores.sqlite.connections import (
     Synchronous,
 )
 from eventcore.stores.sqlite.inline import InAppend
+from eventcore.stores.sqlite.trimming import (
+    check_none_trimmed,
+    check_page_whole,
+    trim,
+    trim_record,
+    trimmed_positions,
+)
 from eventcore.stores.sqlite.wakeup import CommitWatch
 from eventcore.stores.statements import load_statements
+from eventcore.stores.trimming import TrimRecord, refuse_trimmed
 
 _SCHEMA = load_statements("eventcore.stores.sqlite", "sql/schema.sql")
 _SQL = load_statements("eventcore.stores.sqlite", "sql/log.sql")
@@ -277,8 +285,12 @@ class SQLiteLog:
                     _SQL["select_stream_rows"], (stream, low, high, READ_PAGE_EVENTS)
                 ).fetchall()
             if rows:
+                if rows[0][1] != max(low, 0) + 1:
+                    self._refuse_trimmed(stream)
                 yield rows
                 low = rows[-1][1]
+            elif until is not None:
+                self._check_beginning(stream, low, high)
 
     def _stream_rows(
         self, stream: str, after: int, until: int | None, *, backwards: bool, limit: int | None
@@ -291,14 +303,48 @@ class SQLiteLog:
             with self.connections.reading() as connection:
                 rows: list[_Row] = connection.execute(sql, (stream, low, high, size)).fetchall()
             if rows:
+                if not backwards and rows[0][2] != max(low, 0) + 1:
+                    self._refuse_trimmed(stream)
                 yield rows
             if len(rows) < size:
+                high = rows[-1][2] - 1 if backwards and rows else high
+                if backwards or (until is not None and not rows):
+                    self._check_beginning(stream, low, high)
                 return
             remaining -= size
             if backwards:
                 high = rows[-1][2] - 1
             else:
                 low = rows[-1][2]
+
+    def _check_beginning(self, stream: str, after: int, until: int) -> None:
+        """Where a stream has no event between two versions, check that it never had one."""
+        low = max(after, 0)
+        if low < until:
+            with self.connections.reading() as connection:
+                row = connection.execute(
+                    _SQL["select_stream_rows"], (stream, low, PLACE_MAX, 1)
+                ).fetchone()
+            if row is not None and row[1] != low + 1:
+                self._refuse_trimmed(stream)
+
+    def _refuse_trimmed(self, stream: str) -> None:
+        refuse_trimmed(self._name, self.trim_record(), f"the beginning of {stream}")
+
+    def trim(self, events: Sequence[Recorded[Any]], *, archive: str) -> int:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim`."""
+        with self.connections.writing() as connection:
+            return trim(connection, self._name, events, archive)
+
+    def trim_record(self) -> TrimRecord | None:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim_record`."""
+        with self.connections.reading() as connection:
+            return trim_record(connection)
+
+    def trimmed_positions(self, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trimmed_positions`."""
+        with self.connections.reading() as connection:
+            return trimmed_positions(connection, event_ids)
 
     def _version_at(self, stream: str, until_time: str, until: int | None) -> int:
         # A prefix: the state that was true then, even where a clock stepped back.
@@ -330,7 +376,10 @@ class SQLiteLog:
         if where.types is None and where.categories is None:
             with self.connections.reading() as connection:
                 rows = connection.execute(_SQL["select_page"], (after, limit)).fetchall()
-            return Page([Recorded(*row, codec) for row in rows], rows[-1][0] if rows else after)
+                end = rows[-1][0] if rows else after
+                if end - after != len(rows):
+                    check_page_whole(connection, self._name, after, end)
+            return Page([Recorded(*row, codec) for row in rows], end)
         with self.connections.reading() as connection:
             # The head is read first: what is committed in between lies above it, for the next page.
             head = connection.execute(_SQL["select_head"]).fetchone()[0] or 0
@@ -338,7 +387,8 @@ class SQLiteLog:
                 _SQL["select_page_where"],
                 (after, limit, head, _json_names(where.types), _json_names(where.categories)),
             ).fetchall()
-        end = rows[-1][0] if len(rows) == limit else max(after, head)
+            end = rows[-1][0] if len(rows) == limit else max(after, head)
+            check_page_whole(connection, self._name, after, end)
         return Page([Recorded(*row, codec) for row in rows], end)
 
     def read(
@@ -358,6 +408,8 @@ class SQLiteLog:
             rows: list[tuple[int, str, int, str, bytes, str]] = connection.execute(
                 _SQL["select_by_event_ids"], (_json_array(event_ids),)
             ).fetchall()
+            if len(rows) < len(event_ids):
+                check_none_trimmed(connection, self._name, event_ids)
         return {row[5]: Recorded(*row[:5], self.codec) for row in rows}
 
     def subscribe(self, after: int = 0, where: LogFilter = EVERYTHING) -> Subscription:

@@ -1,0 +1,94 @@
+"""An archive and its log keep the log contract together, wherever they meet, as any store does."""
+
+from pathlib import Path
+
+import pytest
+from typing_extensions import override
+
+from eventcore.lake.reading import open_archive
+from eventcore.lake.stitching import ArchivedLog
+from eventcore.stores.log import Log
+from eventcore.stores.memory.log import MemoryLog
+from eventcore.stores.sqlite.log import SQLiteLog
+from eventcore.testing import LogContract
+from tests.archived import TidiedLog
+
+
+class ArchivedContract(LogContract):
+    @pytest.fixture(autouse=True)
+    def _choose_folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def archived(self, log: Log, folder: str) -> Log:
+        return TidiedLog(folder, log)
+
+
+class OnMemory(ArchivedContract):
+    is_shared = False
+    number = 0
+
+    @override
+    def open_log(self) -> Log:
+        self.number += 1
+        return self.archived(MemoryLog(), str(self.folder / f"archive-{self.number}"))
+
+
+class OnSQLite(ArchivedContract):
+    @override
+    def open_log(self) -> Log:
+        log = SQLiteLog(self.folder / "log.db", synchronous="NORMAL")
+        return self.archived(log, str(self.folder / "archive"))
+
+
+class WithEmptyArchive(ArchivedContract):
+    @override
+    def archived(self, log: Log, folder: str) -> Log:
+        return ArchivedLog(open_archive(folder), log)
+
+
+class WithACutInTheMiddle(ArchivedContract):
+    @override
+    def archived(self, log: Log, folder: str) -> Log:
+        return TidiedLog(folder, log, archive_until=lambda head: head // 2)
+
+
+class WithEverythingArchivedAndNothingTrimmed(ArchivedContract):
+    @override
+    def archived(self, log: Log, folder: str) -> Log:
+        return TidiedLog(folder, log, trims=False)
+
+
+class TestMemoryWithEmptyArchive(WithEmptyArchive, OnMemory):
+    pass
+
+
+class TestMemoryWithACutInTheMiddle(WithACutInTheMiddle, OnMemory):
+    pass
+
+
+class TestMemoryWithEverythingArchivedAndNothingTrimmed(
+    WithEverythingArchivedAndNothingTrimmed, OnMemory
+):
+    pass
+
+
+class TestMemoryWithEverythingTrimmed(OnMemory):
+    pass
+
+
+class TestSQLiteWithEmptyArchive(WithEmptyArchive, OnSQLite):
+    pass
+
+
+class TestSQLiteWithACutInTheMiddle(WithACutInTheMiddle, OnSQLite):
+    pass
+
+
+class TestSQLiteWithEverythingArchivedAndNothingTrimmed(
+    WithEverythingArchivedAndNothingTrimmed, OnSQLite
+):
+    pass
+
+
+class TestSQLiteWithEverythingTrimmed(OnSQLite):
+    pass
