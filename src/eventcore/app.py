@@ -175,6 +175,17 @@ class App:
         """
         return self._repository.get(cls, id_, version=version, as_of=as_of)
 
+    def save_snapshot(self, cls: type[Aggregate], id_: str) -> int:
+        """Save the state that an aggregate has now; gives its version.
+
+        Loading it reads from there, and what is older may leave the log for an archive.
+
+        Raises:
+            AggregateNotFoundError: Nothing is stored of it.
+            ConfigurationError: The store keeps no snapshots.
+        """
+        return self._repository.save_snapshot(cls, id_)
+
     def save(self, aggregate: Aggregate) -> CommandResult:
         """Store what an aggregate recorded since it was loaded; it can be used further.
 

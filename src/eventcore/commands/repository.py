@@ -156,13 +156,23 @@ class Repository:
         with self._lock:
             self._cache.pop(stream, None)
 
+    def save_snapshot(self, cls: type[Aggregate], id_: str) -> int:
+        """Save the state that an aggregate has now; gives its version.
+
+        Raises:
+            AggregateNotFoundError: Nothing is stored of it.
+            ConfigurationError: The store keeps no snapshots.
+        """
+        if not isinstance(self._log, SnapshotStore):
+            raise ConfigurationError(message=f"{self._store} keeps no snapshots")
+        aggregate = self.get(cls, id_)
+        self._log.save_snapshot(_snapshot_of(aggregate))
+        return aggregate.version
+
     def _save_snapshot(self, aggregate: Aggregate) -> None:
         assert isinstance(self._log, SnapshotStore)
-        snapshot = Snapshot(
-            aggregate.stream, aggregate.version, aggregate.fingerprint(), aggregate.to_json()
-        )
         try:
-            self._log.save_snapshot(snapshot)
+            self._log.save_snapshot(_snapshot_of(aggregate))
         except StoreError as error:
             # The events are stored: a caller who is told of a failure now would write them twice.
             _logger.warning("No snapshot of %s was saved: %s", aggregate.stream, error)
@@ -269,6 +279,12 @@ class Repository:
 
     def _not_found(self, cls: type[Aggregate], id_: str, when: str = "") -> AggregateNotFoundError:
         return AggregateNotFoundError(aggregate=cls.__name__, id=id_, store=self._store, when=when)
+
+
+def _snapshot_of(aggregate: Aggregate) -> Snapshot:
+    return Snapshot(
+        aggregate.stream, aggregate.version, aggregate.fingerprint(), aggregate.to_json()
+    )
 
 
 def _proof(row: StreamRow) -> tuple[int, bytes]:

@@ -155,7 +155,9 @@ class ArchivedLog:
                     actual_version=reached[stream],
                 )
             reached[stream] += size
-        event_id, event = next(iter(present.items()))
+        ids = [event.event_id for append in appends for event in append.events]
+        event_id = next(id_ for id_ in ids if id_ in present)
+        event = present[event_id]
         raise EventIdReusedError(event_id=event_id, stream=event.stream, version=event.version)
 
     def read_stream(  # noqa: PLR0913 - the contract's signature
