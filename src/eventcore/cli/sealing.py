@@ -50,11 +50,16 @@ def seal(
 
 
 def open_only_log() -> Log:
-    """The log that the options name, alone and as it is; events of unknown types can be read."""
+    """The log that the options name, as it is; events of unknown types can be read.
+
+    With its archive, if they name one: what was trimmed is part of it.
+    """
     from eventcore.events.codec import Codec  # noqa: PLC0415 - help opens nothing
     from eventcore.opening import open_log  # noqa: PLC0415 - likewise
 
-    return open_log(without_creating(OPTIONS.settings().store), Codec(allow_unknown=True))
+    settings = OPTIONS.settings()
+    codec = Codec(allow_unknown=True)
+    return open_log(without_creating(settings.store), codec, archive=settings.archive)
 
 
 def _opened(to: Path, key: Path | None, work: Callable[[Sealer], Sealed]) -> Sealed:

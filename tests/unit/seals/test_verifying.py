@@ -209,6 +209,7 @@ def test_a_stream_that_reads_otherwise_than_the_log_is_noticed():
     log = memory_log(STREAMS)
     assert verify_log(log).ok
     rows = log._streams["a-1"]
+    assert rows[1] is not None
     rows[1] = (*rows[1][:4], rows[1][4] + b" ")
 
     finding = found(log)

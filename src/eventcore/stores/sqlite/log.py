@@ -7,11 +7,9 @@ positions and a reader's snapshot can have no hole.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
-
-import orjson
 
 from eventcore.errors import (
     ConcurrencyConflictError,
@@ -37,13 +35,13 @@ from eventcore.stores.log import (
 from eventcore.stores.paging import read_all
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.repeats import repeated_append
-from eventcore.stores.snapshots import Snapshot
 from eventcore.stores.sqlite.connections import (
     BUSY_TIMEOUT_SECONDS,
     SQLiteConnections,
     Synchronous,
 )
 from eventcore.stores.sqlite.inline import InAppend
+from eventcore.stores.sqlite.memories import Memories, json_array
 from eventcore.stores.sqlite.trimming import (
     check_none_trimmed,
     check_page_whole,
@@ -67,7 +65,7 @@ _GUARDS: Final = frozenset(
 """Position, stream, version, type, state."""
 
 
-class SQLiteLog:
+class SQLiteLog(Memories):
     """A log in a SQLite file, shared by any number of threads and processes of one machine.
 
     The file itself refuses to change or remove an event: ``UPDATE``, ``DELETE`` and ``INSERT OR
@@ -364,7 +362,7 @@ class SQLiteLog:
         """See :meth:`eventcore.stores.log.Log.stream_versions`."""
         with self.connections.reading() as connection:
             rows = connection.execute(
-                _SQL["select_stream_versions"], (_json_array(streams),)
+                _SQL["select_stream_versions"], (json_array(streams),)
             ).fetchall()
         return dict.fromkeys(streams, 0) | {stream: version or 0 for stream, version in rows}
 
@@ -406,7 +404,7 @@ class SQLiteLog:
         """See :meth:`eventcore.stores.log.Log.locate`."""
         with self.connections.reading() as connection:
             rows: list[tuple[int, str, int, str, bytes, str]] = connection.execute(
-                _SQL["select_by_event_ids"], (_json_array(event_ids),)
+                _SQL["select_by_event_ids"], (json_array(event_ids),)
             ).fetchall()
             if len(rows) < len(event_ids):
                 check_none_trimmed(connection, self._name, event_ids)
@@ -416,50 +414,6 @@ class SQLiteLog:
         """See :meth:`eventcore.stores.log.Log.subscribe`."""
         self.head()  # refuses a closed log here rather than in the consumer's loop
         return PullSubscription(self, self.watch, after, where)
-
-    def load_snapshot(self, stream: str) -> Snapshot | None:
-        """See :meth:`eventcore.stores.snapshots.SnapshotStore.load_snapshot`."""
-        with self.connections.reading() as connection:
-            row = connection.execute(_SQL["select_snapshot"], (stream,)).fetchone()
-        return Snapshot(*row) if row else None
-
-    def save_snapshot(self, snapshot: Snapshot) -> None:
-        """See :meth:`eventcore.stores.snapshots.SnapshotStore.save_snapshot`."""
-        with self.connections.writing() as connection:
-            connection.execute(_SQL["upsert_snapshot"], snapshot)
-
-    def find_refusals(self, event_ids: Sequence[str]) -> Mapping[tuple[str, str], Refusal]:
-        """See :meth:`eventcore.stores.refusals.RefusalStore.find_refusals`."""
-        with self.connections.reading() as connection:
-            rows = connection.execute(_SQL["select_refusals"], (_json_array(event_ids),)).fetchall()
-        return {(row[0], row[1]): Refusal(*row) for row in rows}
-
-    def remember_refusals(self, refusals: Sequence[Refusal]) -> None:
-        """See :meth:`eventcore.stores.refusals.RefusalStore.remember_refusals`."""
-        if not refusals:
-            return  # no transaction, no flush
-        with self.connections.writing() as connection:
-            connection.executemany(_SQL["upsert_refusal"], refusals)
-
-    def all_refusals(self) -> Iterator[Refusal]:
-        """See :meth:`eventcore.stores.refusals.RefusalStore.all_refusals`."""
-        after = ("", "")
-        rows: list[tuple[str, str, str, str]] | None = None
-        while rows is None or len(rows) == READ_PAGE_EVENTS:
-            with self.connections.reading() as connection:
-                rows = connection.execute(
-                    _SQL["select_refusals_after"], (*after, READ_PAGE_EVENTS)
-                ).fetchall()
-            for row in rows:
-                yield Refusal(*row)
-            after = rows[-1][:2] if rows else after
-
-    def problems(self, head: int) -> Iterator[str]:  # noqa: ARG002 - of the whole file, always
-        """See :meth:`eventcore.stores.integrity.SelfChecking.problems`."""
-        with self.connections.reading() as connection:
-            # Of everything in it, read models too: one page may hold rows of any table.
-            found = connection.execute("PRAGMA integrity_check").fetchall()
-        return (row[0] for row in found if row[0] != "ok")
 
     def close(self) -> None:
         """See :meth:`eventcore.stores.log.Log.close`."""
@@ -488,7 +442,7 @@ def _versions(connection: sqlite3.Connection, streams: Sequence[str]) -> dict[st
     """The last version of each stream: one statement, however many there are."""
     if len(streams) == 1:
         return {streams[0]: _stream_version(connection, streams[0])}
-    rows = connection.execute(_SQL["select_stream_versions"], (_json_array(set(streams)),))
+    rows = connection.execute(_SQL["select_stream_versions"], (json_array(set(streams)),))
     return {stream: version or 0 for stream, version in rows}
 
 
@@ -498,9 +452,4 @@ def _stream_version(connection: sqlite3.Connection, stream: str) -> int:
 
 
 def _json_names(names: frozenset[str] | None) -> str | None:
-    return None if names is None else _json_array(sorted(names))
-
-
-def _json_array(names: Iterable[str]) -> str:
-    # What no name can be is not sent: half a surrogate pair has no UTF-8 form.
-    return orjson.dumps([name for name in names if is_storable(name)]).decode()
+    return None if names is None else json_array(sorted(names))

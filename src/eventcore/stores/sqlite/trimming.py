@@ -6,11 +6,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from eventcore.errors import TrimRefusedError
 from eventcore.events.recorded import Recorded
-from eventcore.stores.limits import is_storable
+from eventcore.stores.sqlite.memories import json_array
 from eventcore.stores.statements import load_statements
 from eventcore.stores.trimming import TrimRecord, check_trim, refuse_trimmed
 
@@ -67,8 +65,7 @@ def trimmed_positions(
     """Those of the ids whose events were removed."""
     if not _has_trims(connection):
         return {}
-    names = orjson.dumps([id_ for id_ in event_ids if is_storable(id_)]).decode()
-    return dict(connection.execute(_SQL["select_trimmed"], (names,)).fetchall())
+    return dict(connection.execute(_SQL["select_trimmed"], (json_array(event_ids),)).fetchall())
 
 
 def check_page_whole(connection: sqlite3.Connection, store: str, after: int, end: int) -> None:  # noqa: PLR0917 - a page's bounds
