@@ -43,7 +43,7 @@ def stores(tmp_path: Path, postgres_schema: PostgresSchema, dynamodb: DynamoDBPl
     return [first, postgres_schema.store_url, dynamodb.store_url, last]
 
 
-def round_trip(stores: list[str]) -> None:
+def round_trip(stores: list[str], *how: str) -> None:
     """Through all three stores and back; each step resumed once."""
     first, last = stores[0], stores[-1]
     expected = digest(first)
@@ -53,7 +53,7 @@ def round_trip(stores: list[str]) -> None:
         assert (report["present"], report["copied"]) == (0, report["total"])
         again = copied(source, target)
         assert (again["copied"], again["digest"]) == (0, expected)
-        [verified] = eventcore("verify", "--store", target, "--json").splitlines()
+        [verified] = eventcore("verify", *how, "--store", target, "--json").splitlines()
         assert json.loads(verified)["log"] == expected
     assert digest(last) == expected
     with closing(open_log(first)) as one, closing(open_log(last)) as other:
@@ -87,7 +87,8 @@ def test_online_retail_ends_its_round_trip_with_an_equal_digest(tmp_path, shared
     report = ingest(lines, stores[0], tmp_path / "dead.jsonl")
     assert report["accepted"] > 10_000
 
-    round_trip(stores)
+    # Each stream by itself would be a request to DynamoDB for each order.
+    round_trip(stores, "--quick")
 
 
 @pytest.mark.slow
