@@ -36,20 +36,23 @@ class Backup(NamedTuple):
 
 
 def compare_backup(
-    backup: Source, live: Source, *, on_compared: OnCompared | None = None
+    backup: Source, live: Source, *, after: int = 0, on_compared: OnCompared | None = None
 ) -> Backup:
     """Compare every event of a restored backup with the live log, up to the backup's head.
+
+    An archive is compared in the same way.
 
     Args:
         backup: What was restored.
         live: The log that it is a backup of; others may go on writing to it.
+        after: Only behind this position.
         on_compared: See :data:`OnCompared`.
 
     Raises:
         StoreUnavailableError: One of them does not answer.
     """
     head, live_head = backup.head(), live.head()
-    ours, theirs = Reader(backup, head), Reader(live, min(head, live_head))
+    ours, theirs = Reader(backup, head, after), Reader(live, min(head, live_head), after)
     events = 0
     while True:
         page = ours.up_to(BEYOND, READ_PAGE_EVENTS)

@@ -6,7 +6,12 @@ import zlib
 from bisect import bisect_right
 from typing import Any, Final
 
-from eventcore.errors import EventCoreError, StoreClosedError, StoreUnavailableError
+from eventcore.errors import (
+    EventCoreError,
+    StoreClosedError,
+    StoreUnavailableError,
+    TrimmedHistoryError,
+)
 from eventcore.events.limits import READ_PAGE_EVENTS
 from eventcore.events.recorded import Recorded
 from eventcore.seals.findings import Finding, Kind
@@ -24,8 +29,8 @@ DAMAGES: Final = (
 
 
 def raise_if_away(error: BaseException) -> None:
-    """A store that does not answer is not damaged: raise that as it is."""
-    if isinstance(error, StoreUnavailableError | StoreClosedError):
+    """A store that does not answer, or was trimmed, is not damaged: raise that as it is."""
+    if isinstance(error, StoreUnavailableError | StoreClosedError | TrimmedHistoryError):
         raise error
 
 
