@@ -49,7 +49,7 @@ def seal(
         _report(found[0])
 
 
-def open_only_log() -> Log:
+def open_only_log(*, with_archive: bool = True) -> Log:
     """The log that the options name, as it is; events of unknown types can be read.
 
     With its archive, if they name one: what was trimmed is part of it.
@@ -59,7 +59,8 @@ def open_only_log() -> Log:
 
     settings = OPTIONS.settings()
     codec = Codec(allow_unknown=True)
-    return open_log(without_creating(settings.store), codec, archive=settings.archive)
+    archive = settings.archive if with_archive else None
+    return open_log(without_creating(settings.store), codec, archive=archive)
 
 
 def _opened(to: Path, key: Path | None, work: Callable[[Sealer], Sealed]) -> Sealed:

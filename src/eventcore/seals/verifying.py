@@ -216,9 +216,11 @@ class _Verification:
     def _check_indexes(self) -> None:
         if self._index is not None:
             self._structure.check_streams(self._head, self._index)
-        if self._checks.indexes and isinstance(self._source, SelfChecking):
+        # Of a log that is read through an archive, the store itself.
+        store = getattr(self._source, "store", self._source)
+        if self._checks.indexes and isinstance(store, SelfChecking):
             try:
-                problem = next(self._source.problems(self._head), None)
+                problem = next(store.problems(self._head), None)
             except DAMAGES as error:
                 raise_if_away(error)
                 problem = str(error)
