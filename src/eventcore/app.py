@@ -318,6 +318,7 @@ class App:
             self.processes if processes is None else processes,
             execute=self.execute,
             now=self._clock,
+            telemetry=self.telemetry,
         )
 
     def _projections_named(self, names: Iterable[str]) -> list[Projection]:

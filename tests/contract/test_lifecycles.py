@@ -2,10 +2,12 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,11 +24,13 @@ from eventcore.events.catalogue.orders import (
     OrderItemRemoved,
 )
 from eventcore.events.catalogue.systems import SystemHealthCheck
-from eventcore.events.recorded import Recorded
+from eventcore.events.recorded import EncodedEvent, Recorded
 from eventcore.projections import Projection, Table, on
-from eventcore.projections.inline import _InAppend
+from eventcore.projections.inline import Inline, _InAppend
 from eventcore.projections.read_models import ORDER_ITEMS, ORDERS, OrderItems, Orders
 from eventcore.settings import Settings
+from eventcore.stores.log import StreamAppend
+from tests.postgres import store_url
 from tests.processing import Clock
 
 
@@ -462,3 +466,199 @@ def test_a_long_backlog_is_caught_up_after_the_append(tmp_path, monkeypatch):
 
         assert (first, list(app.query(STOCK))) == ([StockRow("a", 11)], [StockRow("a", 12)])
         assert app._inline._in_append.reached == 12  # type: ignore[union-attr]  # there is one
+
+
+def places_on(place: Any) -> tuple[int, int]:
+    """What another session sees: the log's head and the checkpoint of the read model."""
+    with place.connect() as connection:
+        connection.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [place.schema])
+        [(head, position)] = connection.execute(
+            "SELECT (SELECT coalesce(max(position), 0) FROM eventcore_log), "
+            "(SELECT position FROM eventcore_checkpoints WHERE projection = 'stock')"
+        ).fetchall()
+    return head, position
+
+
+def test_on_one_postgres_database_rows_and_events_are_committed_together(
+    postgres_schema, monkeypatch
+):
+    app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(app, "1")
+    apply, seen = _InAppend.apply, []
+
+    def applied(self, connection, events):
+        number = apply(self, connection, events)
+        seen.append(places_on(postgres_schema))
+        return number
+
+    monkeypatch.setattr(_InAppend, "apply", applied)
+    order(app, "2")
+    app.close()
+
+    assert seen == [(1, 1)]
+    assert places_on(postgres_schema) == (2, 2)
+
+
+def test_nobody_ever_sees_an_event_on_postgres_without_its_rows(postgres_schema):
+    apps = [
+        open_app(postgres_schema.store_url, projections=OWN, inline=["stock", "orders"])
+        for _ in range(2)
+    ]
+    for app in apps:
+        order(app, f"first-{id(app)}")
+    done, apart = threading.Event(), []
+
+    def look():
+        while not done.is_set():
+            head, position = places_on(postgres_schema)
+            if head != position:
+                apart.append((head, position))
+
+    def work(app, number):
+        for count in range(6):
+            order(app, f"{number}-{count}")
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    in_threads(*(partial(work, apps[number % 2], number) for number in range(6)))
+    done.set()
+    looking.join()
+    rows = list(apps[0].query(STOCK))
+    for app in apps:
+        app.close()
+
+    assert apart == []
+    assert rows == [StockRow("a", 38)]
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def in_threads(*works: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=work) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_threads_share_a_transaction_with_its_rows(postgres_schema, monkeypatch):
+    app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(app, "first")
+    apply, sizes = _InAppend.apply, []
+
+    def applied(self, connection, events):
+        if not sizes:
+            until(lambda: len(app.log._inline._queue) == 5)  # all of the others have come
+        sizes.append(len(events))
+        return apply(self, connection, events)
+
+    monkeypatch.setattr(_InAppend, "apply", applied)
+    in_threads(*(partial(order, app, str(number)) for number in range(6)))
+    rows = list(app.query(STOCK))
+    app.close()
+
+    assert sizes == [1, 5]
+    assert rows == [StockRow("a", 7)]
+
+
+def test_on_postgres_a_transaction_that_fails_leaves_neither_rows_nor_memories(
+    postgres_schema, monkeypatch
+):
+    app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(app, "1", item("a"))
+    apply = _InAppend.apply
+
+    def applied_and_lost(self, connection, events):
+        apply(self, connection, events)
+        raise StoreUnavailableError(store="the database", problem="full")
+
+    with monkeypatch.context() as full:
+        full.setattr(_InAppend, "apply", applied_and_lost)
+        with pytest.raises(StoreUnavailableError):
+            order(app, "lost", item("a", 100))
+    assert places_on(postgres_schema) == (1, 1)
+    other = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(other, "2", item("a", 10))
+    other.close()
+    order(app, "3", item("a", 1000))
+    rows = list(app.query(STOCK))
+    app.close()
+
+    # The position of what was lost is nobody's.
+    assert places_on(postgres_schema) == (4, 4)
+    assert rows == [StockRow("a", 1011)]
+
+
+def test_on_postgres_a_writer_who_is_not_done_is_waited_for_by_nobody_who_appends(postgres_schema):
+    app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(app, "1", item("a"))
+    with postgres_schema.connect(autocommit=False) as stranger:
+        stranger.execute(
+            f"INSERT INTO {postgres_schema.schema}.eventcore_log"
+            " (stream, version, type, event_id, state)"
+            " VALUES ('day-1', 1, 'note.taken', gen_random_uuid(), '{}')"
+        )
+        waiting = threading.Thread(target=order, args=(app, "2", item("a", 10)))
+        waiting.start()
+        until(lambda: places_on(postgres_schema)[0] == 3)
+        seen = places_on(postgres_schema)
+        stranger.commit()
+        waiting.join()
+    rows = list(app.query(STOCK))
+    order(app, "3", item("a", 100))
+    app.close()
+
+    assert seen == (3, 1)  # stored, and shown once it is known what came before
+    assert rows == [StockRow("a", 11)]
+    assert places_on(postgres_schema) == (4, 4)
+
+
+def test_on_postgres_events_of_writers_without_are_taken_along(postgres_schema, monkeypatch):
+    plain = open_app(postgres_schema.store_url, projections=OWN)
+    app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(app, "1", item("a"))
+    order(plain, "2", item("a", 10))
+    order(plain, "3", item("b"))
+    reached = []
+    monkeypatch.setattr(Inline, "_catch_up", lambda self, position: reached.append(position))
+
+    order(app, "4", item("a", 100))
+    rows = list(app.query(STOCK))
+    app.close()
+    plain.close()
+
+    assert (rows, reached) == ([StockRow("a", 111), StockRow("b", 1)], [])
+
+
+def test_what_is_judged_and_appended_on_postgres_shows_as_well(postgres_schema):
+    app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(app, "1", item("a"))
+    [event] = app.log.read_stream("order-1")
+    log: Any = app.log
+
+    new = EncodedEvent(str(app.new_id()), event.type, "", event.state)
+    log.append_judged([StreamAppend("order-9", 0, [new])], [], {"order-1": 1})
+    app.close()
+
+    assert places_on(postgres_schema) == (2, 2)
+
+
+def test_log_and_views_in_two_schemas_of_a_database_share_a_transaction(postgres_schema):
+    views = f"{postgres_schema.schema}_views"
+    url = store_url(postgres_schema.url, views)
+    settings = Settings(store=postgres_schema.store_url, views=url)
+    try:
+        with open_app(settings=settings, projections=OWN, inline=["stock"]) as app:
+            order(app, "1", item("a"))
+            order(app, "2", item("a"))
+
+            assert app._inline._in_append.reached == 2  # type: ignore[union-attr]  # there is one
+            assert list(app.query(STOCK)) == [StockRow("a", 2)]
+    finally:
+        with postgres_schema.connect() as connection:
+            connection.execute(f"DROP SCHEMA IF EXISTS {views} CASCADE")

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from eventcore.app import open_app
 from eventcore.commands import RegisterUser
-from eventcore.errors import ConfigurationError
+from eventcore.errors import ConcurrencyConflictError, ConfigurationError
 from eventcore.projections.postgres import PostgresViews
 from eventcore.projections.read_models import ORDERS, USERS, built_in_projections
 from eventcore.stores.log import ANY_VERSION, LogFilter, StreamAppend
@@ -237,3 +237,17 @@ def test_connections_that_the_server_ended_while_idle_are_no_error(own_postgres)
         app.runner().run_to_head()
 
         assert [row.user_id for row in app.query(USERS)] == ["u-1"]
+
+
+def test_a_refusal_leaves_the_connection_as_it_is_for_the_next_append(
+    postgres_schema: PostgresSchema,
+):
+    make = EventMaker()
+    several = [StreamAppend(f"order-{number}", 0, [make()]) for number in range(2)]
+    with closing(PostgresLog(postgres_schema.url, schema=postgres_schema.schema)) as log:
+        log.append([StreamAppend("day-1", 0, [make()]), StreamAppend("day-2", 0, [make()])])
+        with pytest.raises(ConcurrencyConflictError):
+            log.append_judged([StreamAppend("day-1", 1, [make()])], [], {"day-2": 0})
+
+        assert log.append(several).versions == (1, 1)
+        assert [lane.is_idle for lane in log._appending._alone] == [True]

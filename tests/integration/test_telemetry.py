@@ -19,7 +19,7 @@ from eventcore.events.catalogue.orders import OrderItem
 from eventcore.projections.read_models import OrderItems, Orders, Users
 from eventcore.settings import Settings
 from eventcore.telemetry import Telemetry
-from tests.processing import Clock
+from tests.processing import Chase, Clock
 
 
 class Collected:
@@ -197,6 +197,38 @@ def test_following_observes_by_itself(app, collected):
         runner.stop()
 
     assert set(shown) == {"orders", "order_items", "users"}
+    assert collected.values("eventcore.projection.gap.events") == {}
+
+
+def test_a_process_manager_is_told_like_a_projection(app, collected, clock):
+    runner = app.process_runner([Chase()])
+    order(app, "o-1")
+    runner.run_to_rest()
+
+    page = next(s for s in collected.spans.get_finished_spans() if s.name == "eventcore.page")
+    within = [s for s in collected.spans.get_finished_spans() if s.parent == page.context]
+    names = {span.name for span in within}
+    assert {f"eventcore.chase.{what}" for what in ("loading", "writing", "execution")} <= names
+    assert collected.values("eventcore.projection.processed") == {"chase": 1}
+    order(app, "o-2")
+    clock.forward(seconds=90)
+    with collected.telemetry.observing(runner._measure):
+        assert set(collected.values("eventcore.projection.gap.events")) == {"chase"}
+        assert collected.values("eventcore.projection.gap.seconds") == {"chase": 90}
+        assert collected.values("eventcore.projection.parked") == {"chase": 0}
+
+
+def test_a_process_runner_that_follows_observes_by_itself(app, collected):
+    runner = app.process_runner([Chase()])
+    runner.start()
+    try:
+        order(app, "o-1")
+        runner.wait_for(1, timeout_seconds=60)
+        shown = collected.values("eventcore.projection.gap.events")
+    finally:
+        runner.stop()
+
+    assert set(shown) == {"chase"}
     assert collected.values("eventcore.projection.gap.events") == {}
 
 

@@ -11,7 +11,7 @@ import typer
 from eventcore.cli.files import StoreFile, store_files
 from eventcore.cli.options import EPILOG, OPTIONS
 from eventcore.cli.output import EXIT_NO, console, json_text, print_json, printable, safe
-from eventcore.cli.readmodels import all_projections
+from eventcore.cli.readmodels import all_projections, kept_projections
 from eventcore.errors import ConfigurationError
 from eventcore.settings import Settings, StoreLocation, parse_store_url
 
@@ -98,12 +98,12 @@ def _places(settings: Settings) -> Iterator[list[Place]]:
 
     with connected(location) as connections:
         if location[:1] + views[5:7] == views[:1] + location[5:7]:
-            yield [PostgresSchema(connections, log=True, projections=all_projections())]
+            yield [PostgresSchema(connections, log=True, projections=kept_projections())]
             return
         with connected(views) as others:
             yield [
                 PostgresSchema(connections, log=True, projections=()),
-                PostgresSchema(others, log=False, projections=all_projections()),
+                PostgresSchema(others, log=False, projections=kept_projections()),
             ]
 
 
@@ -112,12 +112,12 @@ def _dynamodb_places(location: StoreLocation, views: StoreLocation) -> Iterator[
     from eventcore.cli.dynamodb_tables import dynamodb_tables  # noqa: PLC0415 - only what is used
 
     if location == views:
-        with dynamodb_tables(location, log=True, projections=all_projections()) as place:
+        with dynamodb_tables(location, log=True, projections=kept_projections()) as place:
             yield [place]
         return
     with (
         dynamodb_tables(location, log=True, projections=()) as log,
-        dynamodb_tables(views, log=False, projections=all_projections()) as others,
+        dynamodb_tables(views, log=False, projections=kept_projections()) as others,
     ):
         yield [log, others]
 
@@ -174,7 +174,7 @@ def _print_template(form: str) -> None:
 
     definitions = [made.log_definition(location)] if location.scheme == "dynamodb" else []
     if views.scheme == "dynamodb":
-        definitions += made.view_definitions(views, all_projections())
+        definitions += made.view_definitions(views, kept_projections())
     if not definitions:
         raise ConfigurationError(message=f"{form} is for stores in DynamoDB: --store dynamodb://…")
     template = made.cloudformation if form == "cloudformation" else made.terraform
@@ -239,7 +239,7 @@ def grant(
         )
     from eventcore.cli.postgres_schemas import connected, grants  # noqa: PLC0415 - the driver
 
-    statements = grants(location.schema, role, all_projections() if read_models else ())
+    statements = grants(location.schema, role, kept_projections() if read_models else ())
     if not dry_run:
         with connected(location) as connections, connections.transaction() as connection:
             for statement in statements:

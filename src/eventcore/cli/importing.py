@@ -1,6 +1,7 @@
 """Modules of the user's own, imported so that the commands know what they declare.
 
-Event types and aggregates register themselves; read models are named by a module's ``PROJECTIONS``.
+Event types and aggregates register themselves; read models are named by a module's ``PROJECTIONS``,
+process managers by its ``PROCESSES``.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from typing import TYPE_CHECKING, Final
 from eventcore.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from eventcore.processes.process import ProcessManager
     from eventcore.projections.projection import Projection
 
 ATTRIBUTE: Final = "PROJECTIONS"
 """Where a module lists its read models, as instances."""
+
+PROCESSES: Final = "PROCESSES"
+"""Likewise its process managers."""
 
 
 def import_module(option: str, name: str) -> ModuleType:
@@ -69,3 +74,25 @@ def projections_with(names: Iterable[str]) -> list[Projection]:
             )
         found.update({one.name: one for one in named})
     return list(found.values())
+
+
+def processes_with(names: Iterable[str]) -> list[ProcessManager]:
+    """The process managers that modules name.
+
+    Raises:
+        ConfigurationError: A ``PROCESSES`` is something else than process managers.
+    """
+    from eventcore.processes.process import ProcessManager  # noqa: PLC0415 - help needs none
+
+    found: list[ProcessManager] = []
+    for module in import_own(names):
+        named = getattr(module, PROCESSES, ())
+        if not isinstance(named, list | tuple) or not all(
+            isinstance(one, ProcessManager) for one in named
+        ):
+            raise ConfigurationError(
+                message=f"{PROCESSES} of {module.__name__} is a list of process managers, "
+                "such as [PaymentDeadline()]"
+            )
+        found += named
+    return found

@@ -11,6 +11,7 @@ from typing import Final
 from psycopg import sql
 
 from eventcore.cli.inspecting import Difference, SchemaObject, differences
+from eventcore.cli.postgres_notes import plans_of
 from eventcore.errors import ConfigurationError
 from eventcore.projections.postgres import PostgresViews
 from eventcore.projections.postgres_statements import TableStatements
@@ -77,14 +78,16 @@ class PostgresSchema:
             ).fetchall()[0][0]:
                 create = sql.SQL("CREATE SCHEMA {};").format(sql.Identifier(schema))
                 planned.insert(0, (f"schema {schema}", create.as_string()))
-        wanted = list(self._definitions(schema)) if self._projections else []
+        begun, strangers = plans_of(self.connections, self._projections, names)
+        wanted = self._definitions(schema, [one.projection for one in begun])
         planned += [(name, f"{text};") for name, text in wanted if name not in names]
         will_be = {name for name, _ in planned} | set(names)
         planned += [
             (one.expected.name, f"{one.expected.sql};")
             for one in self._parts(present)
-            if one.expected.table in names and one.expected.table in will_be
+            if one.expected.table in (names & will_be) - strangers
         ]
+        planned += [one.note(schema) for one in begun]
         return planned
 
     def apply(self, phases: Sequence[Phase]) -> list[str]:
@@ -153,16 +156,20 @@ class PostgresSchema:
                     for migration in all_migrations():
                         text = migration.statements(schema)
                         connection.execute(text.encode(), prepare=False)
-                for _, text in self._definitions(schema) if self._projections else ():
+                for _, text in self._definitions(schema, self._projections):
                     connection.execute(text.encode(), prepare=False)
                 return _objects(connection, schema)
 
-    def _definitions(self, schema: str) -> Iterator[tuple[str, str]]:
-        """The statements that make the tables of the read models, with the table's name."""
+    def _definitions(
+        self, schema: str, projections: Sequence[Projection]
+    ) -> Iterator[tuple[str, str]]:
+        """The statements that make the tables of read models, with the table's name."""
+        if not projections:
+            return
         identifier = sql.Identifier(schema)
         checkpoints = sql.SQL(_CHECKPOINTS["create_checkpoints"]).format(schema=identifier)
         yield "eventcore_checkpoints", checkpoints.as_string().rstrip(";\n ")
-        for projection in self._projections:
+        for projection in projections:
             for table in projection.tables:
                 for statement in TableStatements(schema, table).create:
                     yield table.name, statement

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from eventcore.cli.importing import import_own
+from eventcore.cli.importing import PROCESSES, processes_with
 from eventcore.cli.options import EPILOG, OPTIONS
 from eventcore.cli.output import EXIT_NO, console, errors, print_json, print_records
 from eventcore.errors import ConfigurationError
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from eventcore.projections.retrying import Retried
 
 program = typer.Typer(help="Run process managers: events in, commands out.")
-
-ATTRIBUTE: Final = "PROCESSES"
-"""Where a module lists its process managers, as instances."""
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
@@ -214,36 +211,19 @@ def _known(within: dict[str, timedelta] | None = None) -> dict[str, ProcessManag
         names = ", ".join(one.name for one in built_in)
         raise ConfigurationError(message=f"--within {unknown[0]}: only for {names}")
     found: dict[str, ProcessManager] = {one.name: one for one in built_in}
-    return found | {one.name: one for one in _imported()}
-
-
-def _imported() -> list[ProcessManager]:
-    from eventcore.processes.process import ProcessManager  # noqa: PLC0415 - help needs none
-
-    found: list[ProcessManager] = []
-    for module in import_own(OPTIONS.modules):
-        named = getattr(module, ATTRIBUTE, ())
-        if not isinstance(named, list | tuple) or not all(
-            isinstance(one, ProcessManager) for one in named
-        ):
-            raise ConfigurationError(
-                message=f"{ATTRIBUTE} of {module.__name__} is a list of process managers, "
-                "such as [PaymentDeadline()]"
-            )
-        found += named
-    return found
+    return found | {one.name: one for one in processes_with(OPTIONS.modules)}
 
 
 def _chosen(names: list[str] | None, within: list[str] | None) -> list[ProcessManager]:
     known = _known(dict(map(_waiting_time, within or ())))
     if names:
         return [_pick(known, name) for name in dict.fromkeys(names)]
-    imported = [one.name for one in _imported()]
+    imported = [one.name for one in processes_with(OPTIONS.modules)]
     if not imported:
         # A built-in one sends commands: nobody gets that without asking.
         raise ConfigurationError(
             message=f"Name the process managers to run: {', '.join(known)}; "
-            f"or --import a module that lists its own in {ATTRIBUTE}"
+            f"or --import a module that lists its own in {PROCESSES}"
         )
     return [known[name] for name in imported]
 

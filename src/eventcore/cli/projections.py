@@ -41,7 +41,10 @@ HELD_SECONDS_MAX = 10.0
 """As in :mod:`eventcore.projections.health`, which help does without; a test compares them."""
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eventcore.projections.runner import ProjectionRunner
+    from eventcore.projections.statuses import GenerationStatus, ProjectionStatus
     from eventcore.stores.log import Log
 
 program = typer.Typer(help="Keep the read models.")
@@ -93,7 +96,8 @@ _MAX_HELD = typer.Option(
     help="Age of a transaction that holds the feed that is put up with.",
 )
 _STATUS_COLUMNS = (
-    *("projection", "position", "head", "lagEvents", "lagSeconds", "parked", "rows", "tables"),
+    *("projection", "generation", "position", "head", "lagEvents", "lagSeconds", "parked"),
+    *("rows", "tables"),
 )
 
 
@@ -104,36 +108,47 @@ def status() -> None:
         runner = app.runner()
         tables = {p.name: [table.name for table in p.tables] for p in runner.projections}
         found_status = runner.status(app.now())
-        records: list[dict[str, Any]] = [
-            {
-                "projection": found.projection,
-                "position": found.position,
-                "head": found.head,
-                "lagEvents": found.lag_events,
-                "lagSeconds": found.lag_seconds,
-                "parked": found.parked,
-                "parkedEvents": found.parked_events,
-                "rows": found.rows,
-                "tables": tables[found.projection],
-                "problem": found.problem,
-                "heldBy": [holder._asdict() for holder in found.held_by],
-            }
-            for found in found_status
-        ]
-        if not OPTIONS.json:
-            for record in records:
-                record["tables"] = " ".join(tables[str(record["projection"])])
-                record["lagSeconds"] = _round(record["lagSeconds"])
-        print_records(records, _STATUS_COLUMNS, title="projections", limit=len(records))
-        if not OPTIONS.json:
-            for problem in dict.fromkeys(found["problem"] for found in records if found["problem"]):
-                errors.print(f"[yellow]{escape(str(problem))}[/yellow]")
-            for found in found_status:
-                if found.parked:
-                    errors.print(f"[yellow]{_of_parked(found.projection, found.parked)}[/yellow]")
-            held_by = [holder.who for found in found_status for holder in found.held_by]
-            for who in dict.fromkeys(held_by):
-                errors.print(f"[yellow]The feed is held by {escape(who)}[/yellow]")
+    records = [_record(found, tables[found.projection]) for found in found_status]
+    if not OPTIONS.json:
+        for record in records:
+            record["tables"] = " ".join(record["tables"])
+            record["lagSeconds"] = _round(record["lagSeconds"])
+    print_records(records, _STATUS_COLUMNS, title="projections", limit=len(records))
+    if not OPTIONS.json:
+        _tell_of_status(found_status)
+
+
+def _record(found: ProjectionStatus, tables: list[str]) -> dict[str, Any]:
+    return {
+        "projection": found.projection,
+        "generation": found.generation,
+        "position": found.position,
+        "head": found.head,
+        "lagEvents": found.lag_events,
+        "lagSeconds": found.lag_seconds,
+        "parked": found.parked,
+        "parkedEvents": found.parked_events,
+        "rows": found.rows,
+        "tables": tables,
+        "problem": found.problem,
+        "heldBy": [holder._asdict() for holder in found.held_by],
+        "generations": [one._asdict() for one in found.generations],
+    }
+
+
+def _tell_of_status(statuses: Sequence[ProjectionStatus]) -> None:
+    """Print to standard error what the table has no room for."""
+    for problem in dict.fromkeys(found.problem for found in statuses if found.problem):
+        errors.print(f"[yellow]{escape(problem)}[/yellow]")
+    for found in statuses:
+        if found.parked:
+            errors.print(f"[yellow]{_of_parked(found.projection, found.parked)}[/yellow]")
+        for one in found.generations:
+            if one.state != "live":
+                errors.print(_of_generation(found.projection, one), soft_wrap=True)
+    held_by = [holder.who for found in statuses for holder in found.held_by]
+    for who in dict.fromkeys(held_by):
+        errors.print(f"[yellow]The feed is held by {escape(who)}[/yellow]")
 
 
 @program.command(epilog=EPILOG)
@@ -162,6 +177,8 @@ def health(
             console.print(f"{mark} {check.name}")
             for problem in check.problems:
                 console.print(f"  [yellow]{safe(problem)}[/yellow]")
+            for note in check.notes:
+                console.print(f"  {safe(note)}: see eventcore projections parked", soft_wrap=True)
     if not found.ok:
         raise typer.Exit(EXIT_NO)
 
@@ -170,6 +187,17 @@ def _of_parked(projection: str, keys: int) -> str:
     return (
         f"{keys:,} keys of {escape(projection)} are parked since an event failed: see eventcore "
         f"projections parked {escape(projection)}"
+    )
+
+
+def _of_generation(projection: str, one: GenerationStatus) -> str:
+    what = {
+        "building": "is being built, or was left half built: `projections rebuild` goes on with it",
+        "old": "is kept: `projections rollback` goes back to it, `projections drop-old` drops it",
+        "dropping": "is being dropped",
+    }[one.state]
+    return (
+        f"Generation {one.generation} of {escape(projection)}, at position {one.position:,}, {what}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
-from eventcore.cli.importing import projections_with
+from eventcore.cli.importing import processes_with, projections_with
 from eventcore.cli.options import OPTIONS
 from eventcore.errors import ConfigurationError
 
@@ -18,6 +18,16 @@ T = TypeVar("T")
 def all_projections() -> list[Projection]:
     """The built-in read models and those of ``--import``."""
     return projections_with(OPTIONS.modules)
+
+
+def kept_projections() -> list[Projection]:
+    """The same, what is kept of the process managers of ``--import``, and the library's own."""
+    from eventcore.processes.folding import projections_of  # noqa: PLC0415 - help names no table
+    from eventcore.projections.bookkeeping import bookkeeping  # noqa: PLC0415 - likewise
+
+    processes = processes_with(OPTIONS.modules)
+    of_processes = [one for process in processes for one in projections_of(process)]
+    return [*all_projections(), *of_processes, *bookkeeping()]
 
 
 def find_projection(name: str) -> Projection:

@@ -222,3 +222,9 @@ def projection_of(folding: Folding) -> Projection:
             return folding.react(rows, event)
 
     return Process()
+
+
+def projections_of(process: ProcessManager) -> list[Projection]:
+    """All that is kept of a process manager: what a rebuild makes anew, and what outlasts it."""
+    tables = ProcessTables(process)
+    return [projection_of(Folding(process, tables)), tables.sending]

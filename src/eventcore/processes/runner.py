@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -19,13 +20,16 @@ from eventcore.processes.tables import ProcessTables, RefusalRow
 from eventcore.processes.timers import Timers
 from eventcore.projections.backoff import Backoff
 from eventcore.projections.engine import Engine
+from eventcore.projections.observing import engine_for
 from eventcore.projections.projection import Projection
 from eventcore.projections.repairs import ParkedKey, Repairs
 from eventcore.projections.retrying import Retried
 from eventcore.projections.runner import ProjectionRunner
+from eventcore.projections.statuses import measured
 from eventcore.projections.transient import TransientRetries
 from eventcore.projections.views import Views
 from eventcore.stores.log import Log, Subscription
+from eventcore.telemetry import Telemetry
 
 PAGE_EVENTS: Final = 1_000
 """Events folded in one transaction."""
@@ -109,6 +113,8 @@ class ProcessRunner:
         execute: Executes a command, once for each id, as :meth:`eventcore.app.App.execute` does.
         now: The time, aware: when timers are due.
         monotonic: Seconds of a clock that never steps back, for waiting between attempts.
+        telemetry: Where spans and metrics go, as of projections of those names; None: nothing is
+            measured.
 
     Raises:
         ConfigurationError: Two have one name, or the rows were made by another version.
@@ -124,10 +130,12 @@ class ProcessRunner:
         execute: Callable[[Command], CommandResult],
         now: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.log = log
         self.views = views
         self._now = now
+        self._telemetry = telemetry
         self._kept = {kept.process.name: kept for kept in map(_Kept, processes)}
         self._timers = [Timers(kept.folding, views, log) for kept in self._kept.values()]
         self._relays = [
@@ -158,7 +166,9 @@ class ProcessRunner:
 
     def _engine_of(self, projections: Sequence[Projection]) -> Engine:
         registry = self.log.codec.registry
-        return Engine(self.views, projections, registry, log=self.log, clock=self._now)
+        return engine_for(
+            self._telemetry, self.views, projections, registry, log=self.log, clock=self._now
+        )
 
     def _projections(self) -> list[Projection]:
         return [kept.projection for kept in self._kept.values()]
@@ -252,6 +262,10 @@ class ProcessRunner:
             As :meth:`run_to_rest`, but for databases that are away.
         """
         stop = stop or self._stop
+        with nullcontext() if self._telemetry is None else self._telemetry.observing(self._measure):
+            self._follow_again_and_again(stop)
+
+    def _follow_again_and_again(self, stop: threading.Event) -> None:
         backoff = Backoff()
         while not (stop.is_set() or self._stop.is_set()):
             try:
@@ -401,6 +415,12 @@ class ProcessRunner:
             refused=count(tables.refusals),
             parked=len(self.parked(kept.process.name)),
         )
+
+    def _measure(self) -> Iterator[tuple[str, str, float]]:
+        for one in self._projection_runner(self._projections()).status(self._now()):
+            # An instance is one, however many of its tables have something parked.
+            parked = len(self.parked(one.projection))
+            yield from measured([one._replace(parked=parked)])
 
     def refusals(self, name: str, limit: int | None = None) -> list[RefusalRow]:
         """Commands of a process that were refused, by the position of their events.

@@ -23,13 +23,18 @@ def keying(step: Step, remembered: Remembered) -> Apply:
         remembered.table,
         remembered.table.key_of,
     )
-    settled = table.settled
+    settled, lent = table.settled, table.lent
 
     def apply(event: Event, key: Any) -> None:
         before = rows.get(key)
-        row = call(before if before is None or settled is None else settled(before), event)
-        if row is not None and key_of(row) != key:
-            refuse(table, "got a row whose key is not the one the event touches")
+        if before is not None and lent is not None:
+            before = lent(before)
+        row = call(before, event)
+        if row is not None:
+            if key_of(row) != key:
+                refuse(table, "got a row whose key is not the one the event touches")
+            if settled is not None and row is not before:
+                row = settled(row, before)
         rows[key] = row
 
     return apply
@@ -43,14 +48,18 @@ def keying_each(step: Step, remembered: Remembered) -> Apply:
         remembered.table,
         remembered.table.key_of,
     )
-
-    settled = table.settled
+    settled, lent = table.settled, table.lent
 
     def apply(event: Event, key: Any) -> None:
         before = rows.get(key)
-        row = call(before if before is None or settled is None else settled(before), event, key)
-        if row is not None and key_of(row) != key:
-            refuse(table, "got a row whose key is not the one the event touches")
+        if before is not None and lent is not None:
+            before = lent(before)
+        row = call(before, event, key)
+        if row is not None:
+            if key_of(row) != key:
+                refuse(table, "got a row whose key is not the one the event touches")
+            if settled is not None and row is not before:
+                row = settled(row, before)
         rows[key] = row
 
     return apply
@@ -59,17 +68,22 @@ def keying_each(step: Step, remembered: Remembered) -> Apply:
 def grouping(step: Step, remembered: Remembered) -> Apply:
     """For ``group=``: the rows of a group."""
     call, groups, table = step.call, remembered.rows, remembered.table
-    key_of, group_of, settled = table.key_of, table.group_of, table.settled
+    key_of, group_of = table.key_of, table.group_of
+    settled, lent = table.settled, table.lent
 
     def apply(event: Event, group: Any) -> None:
         before = groups.get(group) or ()
-        rows = list(call(list(map(settled, before) if settled else before), event))
+        given = list(map(lent, before) if lent else before)
+        known = set(map(id, given)) if settled else ()
+        rows = list(call(list(given), event))
         if rows and set(map(group_of, rows)) != {group}:
             refuse(table, "got a row of another group than the one the event touches")
         if len(rows) > 1:
             rows.sort(key=key_of)
             if len(set(map(key_of, rows))) < len(rows):
                 refuse(table, "got two rows with one key")
+        if settled is not None:
+            rows = [row if id(row) in known else settled(row, None) for row in rows]
         groups[group] = rows
 
     return apply
@@ -82,16 +96,20 @@ def touching(step: Step, tables: dict[str, Remembered]) -> Apply:
 
     def apply(event: Event, pairs: Sequence[tuple[AnyTable, Any]]) -> None:
         held = [rows_of[table].get(key) for table, key in pairs]
-        # The handler has this list for itself: it may put rows into it and give it back.
         given = [
-            row if row is None or table.settled is None else table.settled(row)
+            row if row is None or table.lent is None else table.lent(row)
             for (table, _), row in zip(pairs, held, strict=True)
         ]
-        for (table, key), before, row in zip(pairs, held, call(given, event), strict=True):
+        # The handler has a list for itself: it may put rows into it and give it back.
+        found = call(list(given), event)
+        for (table, key), before, known, row in zip(pairs, held, given, found, strict=True):
             if row is before:
                 continue
-            if row is not None and table.key_of(row) != key:
-                refuse(table, "got a row whose key is not the one the event touches")
+            if row is not None:
+                if table.key_of(row) != key:
+                    refuse(table, "got a row whose key is not the one the event touches")
+                if table.settled is not None:
+                    row = table.settled(row, known)  # noqa: PLW2901 - the same row
             rows_of[table][key] = row
 
     return apply

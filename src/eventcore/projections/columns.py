@@ -236,6 +236,11 @@ class Column:
                 return orjson.loads
 
     @property
+    def is_json(self) -> bool:
+        """Whether it holds objects or lists."""
+        return self.kind in {Kind.OBJECT, Kind.ARRAY}
+
+    @property
     def settle(self) -> Callable[[Any], Any] | None:
         """Turns a Python value, not None, into the one a database would give back for it.
 

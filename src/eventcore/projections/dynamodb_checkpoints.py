@@ -215,8 +215,19 @@ class Checkpoints:
         update = "SET #version = :to, fingerprint = :by ADD #revision :one"
         return self._update(projection, update, values, condition=_STANDS)
 
-    def put_renamed(self, item: Item, before: Checkpoint | None) -> Action:
-        """Put an item under another name, in place of one that is as it was seen, or of none."""
+    def put_renamed(
+        self, item: Item, before: Checkpoint | None, *, pending: Pending | None = None
+    ) -> Action:
+        """Put an item under another name, in place of one that is as it was seen, or of none.
+
+        Args:
+            item: Without anything under way.
+            before: What it takes the place of; None: of nothing.
+            pending: What is decided with it, and written later.
+        """
+        if pending is not None:
+            noted = {"pending": {"S": pending.text()}, "pending_token": {"S": pending.token}}
+            item = {**item, **noted}
         return {"Put": {"TableName": self.table, "Item": item, **_condition(before)}}
 
     def delete(self, projection: str, before: Checkpoint) -> Action:

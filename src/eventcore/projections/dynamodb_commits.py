@@ -104,6 +104,18 @@ class Commit(NamedTuple):
     rows: Sequence[RowAction]
 
 
+class Prepared(NamedTuple):
+    """A page that can be decided.
+
+    Attributes:
+        pending: What is noted on its projections then.
+        chunks: Its rows.
+    """
+
+    pending: Pending
+    chunks: Sequence[Sequence[RowAction]]
+
+
 class DynamoDBCommits:
     """Writes pages.
 
@@ -172,21 +184,46 @@ class DynamoDBCommits:
             raise LimitExceededError(
                 what="A page", actual=len(names), limit=ACTIONS_MAX - 1, unit="projections"
             )
-        chunks = list(_chunks(commit.rows))
         reached = {name: one for name, (_, one) in commit.advances.items()}
-        pending = Pending(new_token(), len(chunks), {name: reached.get(name) for name in names})
-        self._prepare(pending, chunks)
+        page = self.prepare({name: reached.get(name) for name in names}, commit.rows)
         standing = {name: before for name, (before, _) in commit.advances.items()}
-        decide = [self._checkpoints.decide(name, standing.get(name), pending) for name in names]
+        decide = [
+            self._checkpoints.decide(name, standing.get(name), page.pending) for name in names
+        ]
         try:
-            self._requests.transact([self._use_intent(pending.token), *decide])
+            self._requests.transact([self.use(page), *decide])
         except TransactionCanceledError as error:
-            self._sweep(pending.token, pending.chunks)
+            self.give_up(page)
             self._clear_the_way(commit, error, first=1)
             return False
-        in_parallel(lambda chunk: self._write_chunk(pending, *chunk), list(enumerate(chunks)))
-        self._finish(pending)
+        self.write(page)
         return True
+
+    def prepare(self, reached: dict[str, Reached | None], rows: Iterable[RowAction]) -> Prepared:
+        """Put rows as chunks (steps 1 and 2), of which nothing comes before they are decided.
+
+        Args:
+            reached: The projections it is to be pending on, and where it takes them.
+            rows: Which.
+        """
+        chunks = list(_chunks(rows))
+        pending = Pending(new_token(), len(chunks), reached)
+        self._prepare(pending, chunks)
+        return Prepared(pending, chunks)
+
+    def use(self, page: Prepared) -> Action:
+        """Part of the transaction that decides it (step 3)."""
+        return self._use_intent(page.pending.token)
+
+    def write(self, page: Prepared) -> None:
+        """Write it, now that it is decided (step 4)."""
+        pending = page.pending
+        in_parallel(lambda chunk: self._write_chunk(pending, *chunk), list(enumerate(page.chunks)))
+        self._finish(pending)
+
+    def give_up(self, page: Prepared) -> None:
+        """Delete what was prepared and was not decided."""
+        self._sweep(page.pending.token, page.pending.chunks)
 
     def _clear_the_way(
         self, commit: Commit, error: TransactionCanceledError, *, first: int

@@ -26,11 +26,16 @@ from eventcore.projections.dynamodb_requests import ACTIONS_MAX, Action, DynamoD
 from eventcore.projections.dynamodb_rows import DynamoDBRows
 from eventcore.projections.dynamodb_tables import (
     DynamoDBTables,
-    check_may_create,
     differences,
     table_definition,
 )
-from eventcore.projections.ownership import check_own, check_shape, names_of, rebuilding
+from eventcore.projections.ownership import (
+    check_may_begin,
+    check_own,
+    check_shape,
+    names_of,
+    rebuilding,
+)
 from eventcore.projections.projection import Projection
 from eventcore.projections.shares import count_name, share_name
 from eventcore.projections.tables import AnyTable
@@ -111,13 +116,9 @@ class DynamoDBLifecycles:
                 or is_other_definition(kept.checkpoint, projection, kept.fingerprint)
             ):
                 return kept.checkpoint
-            check_may_create(
-                allowed=self._create_allowed, projection=projection.name, database=self._name
-            )
             if not self._are_free(projection, absent):
                 continue
-            for table in absent:
-                self._create(table)
+            self._make(projection, absent)
             self._try(self._beginning(projection, kept))
         raise self._too_busy(projection)
 
@@ -197,6 +198,17 @@ class DynamoDBLifecycles:
             )
         return True
 
+    def _make(self, projection: Projection, tables: Sequence[AnyTable]) -> None:
+        """Have tables; where none may be made, they are to be there already."""
+        if not self._create_allowed:
+            tables = [
+                one for one in tables if self._tables.describe(self._layout(one).name) is None
+            ]
+            if tables:
+                self._check_may_begin(projection)
+        for table in tables:
+            self._create(table)
+
     def _create(self, table: AnyTable) -> None:
         layout = self._layout(table)
         self._tables.create(table_definition(layout), layout.ttl)
@@ -231,6 +243,10 @@ class DynamoDBLifecycles:
     def drop(self, projection: str) -> None:
         """Drop a projection's tables, then forget them; interrupted, it can be done again."""
         kept = self._commits.kept(projection)
+        if kept is not None and kept.pending is not None:
+            # A swap may have left notes of it to be written, which would come after the drop.
+            self._commits.finish(kept.pending)
+            kept = self._commits.kept(projection)
         if kept is None:
             return
         owners = {table: self.owner(table) for table in kept.tables}
@@ -308,7 +324,7 @@ class DynamoDBLifecycles:
             self._empty_one(projection, revision, declared.get(name), there)
         for table in projection.tables:
             if self._tables.describe(self._layout(table).name) is None:
-                self._check_may_create(projection)
+                self._check_may_begin(projection)
                 self._create(table)
         left = [name for name in kept.resetting if name not in declared]
         self._try(
@@ -330,7 +346,7 @@ class DynamoDBLifecycles:
             if layout.name == there and not differences(table_definition(layout), found):
                 self._delete_rows(projection.name, revision, layout)
                 return
-        self._check_may_create(projection)
+        self._check_may_begin(projection)
         # As late as can be: what was emptied meanwhile by somebody else is in use again.
         kept = self._commits.kept(projection.name)
         if kept is not None and kept.resetting and kept.checkpoint.revision == revision:
@@ -347,9 +363,12 @@ class DynamoDBLifecycles:
                 if not self._try([check, *map(dict, deletes)]):
                     return
 
-    def _check_may_create(self, projection: Projection) -> None:
-        check_may_create(
-            allowed=self._create_allowed, projection=projection.name, database=self._name
+    def _check_may_begin(self, projection: Projection) -> None:
+        check_may_begin(
+            projection.name,
+            database=self._name,
+            allowed=self._create_allowed,
+            is_kept=lambda base: self._commits.kept(base) is not None,
         )
 
     def _too_busy(self, projection: Projection) -> StoreUnavailableError:

@@ -8,9 +8,9 @@ looks the name up with every query.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -18,10 +18,16 @@ from eventcore.errors import CheckpointMovedError, LimitExceededError, StoreUnav
 from eventcore.projections.dynamodb_checkpoints import (
     Checkpoints,
     KeptCheckpoint,
+    Pending,
     checkpoint_key,
     owner_key,
 )
-from eventcore.projections.dynamodb_commits import Commit, DynamoDBCommits
+from eventcore.projections.dynamodb_commits import (
+    TRANSACTION_BYTES_MAX,
+    Commit,
+    DynamoDBCommits,
+    RowAction,
+)
 from eventcore.projections.dynamodb_keys import Item, Shape
 from eventcore.projections.dynamodb_layouts import Layout
 from eventcore.projections.dynamodb_requests import ACTIONS_MAX, Action, DynamoDBRequests
@@ -66,43 +72,101 @@ def rename(  # noqa: PLR0917 - one collaborator each
 ) -> None:
     """Do what :meth:`eventcore.projections.transactions.Transaction.rename` asked for.
 
+    Rows that are too many for one transaction, such as notes of what is parked, are decided with
+    the renaming as a pending page of the renamed projections: whoever begins to keep one of them
+    finds it and finishes it first. Those of the table that was written first, which tell of the
+    renaming, are in the transaction itself.
+
     Raises:
         CheckpointMovedError: Something moved meanwhile. Nothing was written.
-        LimitExceededError: What is parked, and goes along, is too much for one transaction.
+        LimitExceededError: The projection has too many tables or shares for one transaction.
     """
-    actions = _actions(requests, checkpoints, commits, renamings)
+    renamed = _renamed(requests, checkpoints, commits, renamings)
+    others: list[Action] = []
     if commit is not None:
-        actions += [
+        others += [
             checkpoints.advance(name, before, reached)
             for name, (before, reached) in commit.advances.items()
         ]
-        actions += [checkpoints.check_idle(name) for name in commit.others]
-        actions += [row.action for row in commit.rows]
-    if len(actions) > ACTIONS_MAX:
-        name = renamings[0].projection
+        others += [checkpoints.check_idle(name) for name in commit.others]
+    rows = [] if commit is None else list(commit.rows)
+    count = len(renamed.actions(checkpoints)) + len(others)
+    at_once = _fitting(rows, ACTIONS_MAX - count)
+    needed = sum(1 for row in rows if _table_of(row) == _table_of(rows[0]))
+    if at_once < needed:
         raise LimitExceededError(
-            what=f"The swap of projection {name} with all that is parked for it (give the rebuild "
-            "up, retry or skip what is parked, and begin anew; or rebuild in place)",
-            actual=len(actions),
-            limit=ACTIONS_MAX,
+            what=f"The swap of projection {renamings[0].projection} with its tables and shares "
+            "(unite it first, or rebuild it in place)",
+            actual=count + needed,
+            limit=ACTIONS_MAX - 1,
             unit="changes of one transaction",
         )
+    page = None
+    if at_once < len(rows):
+        page = commits.prepare({one.becomes: None for one in renamings}, rows[at_once:])
+        others.append(commits.use(page))
+    actions = renamed.actions(checkpoints, pending=None if page is None else page.pending)
     try:
-        requests.transact(actions)
+        requests.transact([*actions, *others, *(row.action for row in rows[:at_once])])
     except TransactionCanceledError as error:
+        if page is not None:
+            commits.give_up(page)
         first = renamings[0]
         kept = commits.kept(first.projection)
         raise CheckpointMovedError(
             projection=first.projection, expected=first.before, found=kept and kept.checkpoint
         ) from error
+    if page is not None:
+        commits.write(page)
 
 
-def _actions(  # noqa: PLR0917 - one collaborator each
+def _table_of(row: RowAction) -> str:
+    (parameters,) = row.action.values()
+    name: str = parameters["TableName"]
+    return name
+
+
+def _fitting(rows: Sequence[RowAction], room: int) -> int:
+    """How many of the rows go into a transaction; one action is left for what decides the rest."""
+    if len(rows) <= room and sum(row.size for row in rows) <= TRANSACTION_BYTES_MAX:
+        return len(rows)
+    size, count = 0, 0
+    for row in rows[: max(0, room - 1)]:
+        size += row.size
+        if size > TRANSACTION_BYTES_MAX:
+            break
+        count += 1
+    return count
+
+
+class _Renamed(NamedTuple):
+    """Items as they are to be.
+
+    Attributes:
+        puts: Those of checkpoints, and what they take the place of.
+        deletes: Checkpoints that are no more, by name.
+        owners: Whose each table is; None: nobody's.
+    """
+
+    puts: list[tuple[Item, Checkpoint | None]]
+    deletes: list[tuple[str, Checkpoint]]
+    owners: dict[str, Item | None]
+
+    def actions(self, checkpoints: Checkpoints, *, pending: Pending | None = None) -> list[Action]:
+        """What makes them so."""
+        return [
+            *(checkpoints.put_renamed(item, over, pending=pending) for item, over in self.puts),
+            *(checkpoints.delete(name, before) for name, before in self.deletes),
+            *(_owner_action(checkpoints.table, name, one) for name, one in self.owners.items()),
+        ]
+
+
+def _renamed(  # noqa: PLR0917 - one collaborator each
     requests: DynamoDBRequests,
     checkpoints: Checkpoints,
     commits: DynamoDBCommits,
     renamings: Sequence[Renaming],
-) -> list[Action]:
+) -> _Renamed:
     owners: dict[str, Item | None] = {}
     for one in renamings:
         _move_owners(requests, checkpoints.table, one, owners)
@@ -117,7 +181,7 @@ def _actions(  # noqa: PLR0917 - one collaborator each
     # That the new names are free is a condition of the transaction itself.
     before_all = [standing[one.projection] for one in renamings]
     revisions = revisions_after(renamings, before_all, lambda _: None)
-    actions: list[Action] = []
+    renamed = _Renamed([], [], owners)
     names = {one.becomes for one in renamings}
     for one, revision in zip(renamings, revisions, strict=True):
         item, kept, before = items[one.projection], found[one.projection], standing[one.projection]
@@ -131,10 +195,10 @@ def _actions(  # noqa: PLR0917 - one collaborator each
             "revision": {"N": str(revision)},
             "tables": {"S": orjson.dumps(tables).decode()},
         }
-        actions.append(checkpoints.put_renamed(moved, standing.get(one.becomes)))
+        renamed.puts.append((moved, standing.get(one.becomes)))
         if one.projection not in names:
-            actions.append(checkpoints.delete(one.projection, before))
-    return actions + [_owner_action(checkpoints.table, name, owners[name]) for name in owners]
+            renamed.deletes.append((one.projection, before))
+    return renamed
 
 
 def _move_owners(  # noqa: PLR0917 - all of them of one renaming
@@ -200,7 +264,7 @@ class DynamoDBSnapshot:
         """See :class:`eventcore.projections.snapshots.Snapshot`."""
         return self._views.columns(table)
 
-    def pages(self, table: AnyTable) -> Iterator[list[StoredRow]]:
+    def pages(self, table: AnyTable) -> Generator[list[StoredRow]]:
         """See :class:`eventcore.projections.snapshots.Snapshot`; reads the whole table by Scan."""
         whole, places = self._whole(table)
         layout = self._views.found(whole)

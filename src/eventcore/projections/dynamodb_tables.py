@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from eventcore.errors import (
-    ConfigurationError,
     SchemaMismatchError,
     StoreError,
     StoreUnavailableError,
@@ -247,16 +246,3 @@ def _keys_text(definition: dict[str, Any]) -> str:
 
 def _text(parts: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{name} ({type_})" for name, type_ in parts)
-
-
-def check_may_create(*, allowed: bool, projection: str, database: str) -> None:
-    """Refuse to begin a projection where nothing is to be created.
-
-    Raises:
-        ConfigurationError: It may not.
-    """
-    if not allowed:
-        raise ConfigurationError(
-            message=f"Projection {projection} is not kept in {database}, and create=no "
-            "forbids to begin it there"
-        )

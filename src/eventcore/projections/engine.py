@@ -200,6 +200,11 @@ class Engine:
                 found[kept.projection.name] = kept.checkpoint
         return found
 
+    @property
+    def checkpoint_names(self) -> list[str]:
+        """Of all that it keeps, in the order in which a page moves them."""
+        return [name for kept in self._kept for name in kept.checkpoints]
+
     def where(self) -> LogFilter:
         """The events that projections which go on have handlers for."""
         types: frozenset[str] = frozenset()

@@ -28,11 +28,18 @@ class Check(NamedTuple):
         name: ``projections`` or ``feed``.
         ok: Whether it is well.
         problems: What is not, a sentence each.
+        notes: What is worth a look all the same, likewise.
     """
 
     name: str
     ok: bool
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """``{"name", "ok", "problems", "notes"}``; without the notes if there are none."""
+        told = {"name": self.name, "ok": self.ok, "problems": list(self.problems)}
+        return {**told, "notes": list(self.notes)} if self.notes else told
 
 
 class Health(NamedTuple):
@@ -50,9 +57,8 @@ class Health(NamedTuple):
         return all(check.ok for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
-        """For an endpoint of one's own: ``{"ok", "checks": [{"name", "ok", "problems"}]}``."""
-        checks = [{**check._asdict(), "problems": list(check.problems)} for check in self.checks]
-        return {"ok": self.ok, "checks": checks}
+        """For an endpoint of one's own: ``{"ok", "checks"}``, see :meth:`Check.as_dict`."""
+        return {"ok": self.ok, "checks": [check.as_dict() for check in self.checks]}
 
 
 class Lagging(NamedTuple):
@@ -62,6 +68,7 @@ class Lagging(NamedTuple):
     lag_events: int
     lag_seconds: float | None
     problem: str | None
+    parked: int = 0
 
 
 def check_projections(found: Sequence[Lagging], lag_seconds_max: float) -> Check:
@@ -80,7 +87,13 @@ def check_projections(found: Sequence[Lagging], lag_seconds_max: float) -> Check
         if one.problem is not None
         or (one.lag_seconds is not None and one.lag_seconds > lag_seconds_max)
     ]
-    return Check("projections", ok=not problems, problems=tuple(problems))
+    # Everything else goes on, and restarting helps nobody: no reason to fail a probe.
+    notes = [
+        f"{one.parked:,} keys of {one.projection} are parked since an event failed"
+        for one in found
+        if one.parked
+    ]
+    return Check("projections", ok=not problems, problems=tuple(problems), notes=tuple(notes))
 
 
 def check_feed(log: Log, held_seconds_max: float) -> Check:

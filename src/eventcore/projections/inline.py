@@ -1,10 +1,15 @@
 """Inline: read models that show what was appended when the append returns.
 
-Where log and read models share an SQLite file, rows and events are committed together: nobody can
-see one without the other. Elsewhere the process that appended applies its events right after the
-commit and before it returns; if it crashes in between, the next append, or any runner, catches up.
-Either way it is the engine that runners use: same rows, same checkpoint, and events that others
-appended meanwhile are applied on the way, in order.
+Where log and read models share an SQLite file or a Postgres database, rows and events are committed
+together: nobody can see one without the other. Elsewhere the process that appended applies its
+events right after the commit and before it returns; if it crashes in between, the next append, or
+any runner, catches up. Either way it is the engine that runners use: same rows, same checkpoint,
+and events that others appended meanwhile are applied on the way, in order.
+
+On Postgres such appends come one after another, over all processes, since each moves the same
+checkpoint; threads of one process share a commit. Writers without inline read models do not wait
+for them. While the transaction of such a writer is open with a position below, rows are applied
+after the commit, as elsewhere.
 
 An append is never refused because of a read model: what a projection cannot take stops, or parks,
 that projection, as in a runner.
@@ -13,18 +18,20 @@ that projection, as in a runner.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol, cast
+
+from typing_extensions import override
 
 from eventcore.errors import EventCoreError, StoreClosedError
 from eventcore.events.recorded import Recorded
 from eventcore.events.registry import EventRegistry
 from eventcore.projections.engine import Engine
 from eventcore.projections.projection import Projection
-from eventcore.projections.sqlite import SQLiteViews
 from eventcore.projections.views import Views
+from eventcore.stores.following import CommitSignal
 from eventcore.stores.log import Log, LogFilter, Page, store_of
 
 BACKLOG_EVENTS_MAX: Final = 500
@@ -72,10 +79,12 @@ class Inline:
         self._engine.check_log()
         self._in_append: _InAppend | None = None
         store = store_of(log)
-        connections = getattr(store, "connections", None)
-        if isinstance(views, SQLiteViews) and views.connections is connections:
-            self._in_append = _InAppend(log, views, self._make_engine())
-            store.in_append = self._in_append  # type: ignore[attr-defined]  # it is an SQLiteLog
+        if _may_share_transactions(store, views):
+            joined = cast("_JoiningViews", views)
+            # Only Postgres has several writers at once.
+            kind = _InConcurrentAppend if hasattr(views, "lock") else _InAppend
+            self._in_append = kind(log, joined, self._make_engine())
+            cast("_JoinableLog", store).join_appends(self._in_append)
 
     def reach(self, position: int) -> None:
         """Apply everything up to a position that was appended, unless that was done already.
@@ -106,13 +115,43 @@ class Inline:
             raise engine.failures[0]
 
 
-class _InAppend:
-    """Applies what an SQLite log appends, in the append's own transaction.
+class _JoinableLog(Protocol):
+    """A log whose appends take further work along in their transactions."""
 
-    One thread at a time calls it: the one that holds the file's write lock.
+    def join_appends(self, in_append: Any) -> None:
+        """Have the work done from now on."""
+
+
+class _JoiningViews(Protocol):
+    """Views whose transactions can be part of one of a log's."""
+
+    @property
+    def signal(self) -> CommitSignal:
+        """See :class:`eventcore.projections.views.Views`."""
+
+    def joining(self, connection: Any) -> AbstractContextManager[None]:
+        """Let this thread's transactions be part of one that is open."""
+
+    def lock(self, connection: Any, names: Sequence[str]) -> None:
+        """Keep checkpoints from being moved by anybody else; where there are several writers."""
+
+
+def _may_share_transactions(log: Log, views: Views) -> bool:
+    """Whether both are in one database, and reached in the same way."""
+    of_log, of_views = (getattr(one, "connections", None) for one in (log, views))
+    if of_log is None or not (hasattr(log, "join_appends") and hasattr(views, "joining")):
+        return False
+    to: str | None = getattr(of_log, "conninfo", None)
+    return of_views is of_log or (to is not None and getattr(of_views, "conninfo", None) == to)
+
+
+class _InAppend:
+    """Applies what a log appends, in the append's own transaction.
+
+    One thread at a time calls it: the one that writes for all of this process.
     """
 
-    def __init__(self, log: Log, views: SQLiteViews, engine: Engine) -> None:
+    def __init__(self, log: Log, views: _JoiningViews, engine: Engine) -> None:
         self._log = log
         self._views = views
         self._engine = engine
@@ -122,7 +161,7 @@ class _InAppend:
         self._after: dict[int, int] = {}
         self.reached = 0
 
-    def apply(self, connection: sqlite3.Connection, events: Sequence[Recorded[Any]]) -> int:
+    def apply(self, connection: Any, events: Sequence[Recorded[Any]]) -> int:
         """See :meth:`eventcore.stores.sqlite.inline.InAppend.apply`."""
         # After an append whose commit failed, this engine would remember rows that never were.
         unsure = self._failed or self._confirmed != self._last
@@ -168,6 +207,29 @@ class _InAppend:
                 return None
         own = [event for event in events if _passes(event, where)]
         return Page([*backlog.events, *own], events[-1].position)
+
+
+class _InConcurrentAppend(_InAppend):
+    """The same where others append at the same time, perhaps below what is appended here."""
+
+    def lock(self, connection: Any) -> None:
+        """See :meth:`eventcore.stores.postgres.inline.InAppend.lock`."""
+        self._views.lock(connection, self._engine.checkpoint_names)
+
+    @override
+    def committed(self, number: int) -> None:
+        super().committed(number)
+        self._views.signal.notify()
+
+    @override
+    def _page(self, events: Sequence[Recorded[Any]]) -> Page | None:
+        position, last = self._engine.position, events[-1].position
+        where = self._engine.where()
+        if position + len(events) == last:
+            # Every position in between is one of these: nobody else's can appear there.
+            return Page([event for event in events if _passes(event, where)], last)
+        page = self._log.read_page(position, BACKLOG_EVENTS_MAX + len(events), where)
+        return page if page.end >= last else None
 
 
 def _passes(event: Recorded[Any], where: LogFilter) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, cast
@@ -358,7 +358,7 @@ class MemorySnapshot:
         """See :class:`eventcore.projections.snapshots.Snapshot`."""
         return self._tables[table.name][0] if table.name in self._tables else []
 
-    def pages(self, table: AnyTable) -> Iterator[list[StoredRow]]:
+    def pages(self, table: AnyTable) -> Generator[list[StoredRow]]:
         """See :class:`eventcore.projections.snapshots.Snapshot`."""
         keys = sorted(self._tables[table.name][1]) if table.name in self._tables else []
         for first in range(0, len(keys), SNAPSHOT_ROWS):

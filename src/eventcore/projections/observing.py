@@ -84,6 +84,34 @@ class ObservedEngine(Engine):
             )
 
 
+def engine_for(  # noqa: PLR0913, PLR0917 - an engine's, and one
+    telemetry: Telemetry | None,
+    views: Views,
+    projections: Sequence[Projection],
+    registry: EventRegistry,
+    *,
+    log: Log,
+    held: Held | None = None,
+    clock: Clock | None = None,
+) -> Engine:
+    """An engine, observed if there is somebody to tell.
+
+    Args:
+        telemetry: Where it is told; None: nowhere.
+        views: See :class:`~eventcore.projections.engine.Engine`, as are the others.
+        projections: Likewise.
+        registry: Likewise.
+        log: Likewise.
+        held: Likewise.
+        clock: Likewise.
+    """
+    if telemetry is None:
+        return Engine(views, projections, registry, log=log, held=held, clock=clock)
+    return ObservedEngine(
+        telemetry, views, projections, registry=registry, log=log, held=held, clock=clock
+    )
+
+
 class _ObservedViews:
     """Views that tell what loading and writing take; everything else goes through."""
 
@@ -92,7 +120,9 @@ class _ObservedViews:
     ) -> None:
         self._telemetry = telemetry
         self._views = views
-        self._owners = {table.name: one.name for one in projections for table in one.tables}
+        self._owners = {
+            table.name: one.name for one in projections for table in (*one.tables, *one.beside)
+        }
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._views, name)

@@ -6,7 +6,7 @@ never emptied and never dropped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from eventcore.errors import ConfigurationError, SchemaMismatchError
 from eventcore.projections.projection import Projection
@@ -45,13 +45,25 @@ def check_own(
         )
 
 
-def check_may_begin(name: str, *, database: str, allowed: bool) -> None:
+def check_may_begin(
+    name: str, *, database: str, allowed: bool, is_kept: Callable[[str], bool]
+) -> None:
     """Refuse to begin what is not kept where nothing is to be created.
+
+    A share or a generation of a projection that is kept is no beginning: whether the tables of a
+    rebuild may be made is a matter of the role's rights.
+
+    Args:
+        name: Of the checkpoint.
+        database: Where, for the message.
+        allowed: Whether anything may be begun.
+        is_kept: Whether there is a checkpoint of a name.
 
     Raises:
         ConfigurationError: It is not allowed.
     """
-    if not allowed:
+    base = name.partition("/")[0].partition("+")[0]
+    if not allowed and (base == name or not is_kept(base)):
         raise ConfigurationError(
             message=f"Projection {name} is not kept in {database}, and create=no "
             "forbids to begin it there"

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from eventcore.errors import (
     CheckpointMovedError,
+    ConfigurationError,
     SchemaMismatchError,
     StoreError,
-    StoreUnavailableError,
 )
 from eventcore.projections.anchors import Anchor
 from eventcore.projections.checkpoint_rows import (
@@ -27,7 +27,6 @@ from eventcore.projections.checkpoint_rows import (
     tables_of,
     with_shares,
 )
-from eventcore.projections.columns import INTEGER_MAX
 from eventcore.projections.definitions import (
     check_acceptable,
     fingerprint_of,
@@ -39,6 +38,7 @@ from eventcore.projections.ownership import (
     check_shape,
     rebuilding,
 )
+from eventcore.projections.postgres_queries import QUERY_ROWS_AT_ONCE, PostgresQueries
 from eventcore.projections.postgres_renaming import PostgresSnapshot
 from eventcore.projections.postgres_statements import TableStatements, packed, qualified
 from eventcore.projections.postgres_transactions import PostgresTransaction
@@ -51,9 +51,6 @@ from eventcore.stores.postgres.wakeup import PostgresWakeup
 from eventcore.stores.statements import load_statements
 
 __all__ = ["QUERY_ROWS_AT_ONCE", "PostgresSnapshot", "PostgresTransaction", "PostgresViews"]
-
-QUERY_ROWS_AT_ONCE: Final = 500
-"""Rows fetched at a time while a query is iterated: bounds memory, not what can be read."""
 
 
 class PostgresViews:
@@ -91,6 +88,7 @@ class PostgresViews:
             load_statements("eventcore.projections", "sql/postgres_checkpoints.sql")
         )
         self._statements: dict[str, tuple[AnyTable, TableStatements]] = {}
+        self._queries = PostgresQueries(self, self._sql["select_name"])
         self._wakeup = PostgresWakeup(connections, "views", notify=notify)
         try:
             self._prepare()
@@ -127,7 +125,14 @@ class PostgresViews:
         """A transaction that makes tables; others that want to wait for its end."""
         with self._writing() as connection:
             connection.execute(self._sql["lock_definitions"], (self.connections.schema,))
-            yield connection
+            try:
+                yield connection
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise ConfigurationError(
+                    message=f"This role may not make or drop tables in {self.name} "
+                    f"({describe(error)}). Their owner may: `eventcore db apply` makes those that "
+                    "are absent; a rebuild, too, is the owner's to run"
+                ) from error
 
     def _one(self, connection: Connection, name: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
         row = connection.execute(self._sql[name], parameters).fetchone()
@@ -161,7 +166,8 @@ class PostgresViews:
         if is_other_definition(checkpoint, projection, known):
             return checkpoint
         if absent or checkpoint is None:
-            self._check_may_create(projection)
+            with self.connections.using() as connection:
+                self._check_may_begin(connection, projection.name)
         if absent or checkpoint is None or known is None:
             with self._defining() as connection:
                 # Once more: another process may have made them meanwhile.
@@ -191,8 +197,13 @@ class PostgresViews:
             check_own(projection, table, database=self.name, found=found, made=made)
         return bool(found)
 
-    def _check_may_create(self, projection: Projection) -> None:
-        check_may_begin(projection.name, database=self.name, allowed=self._create_allowed)
+    def _check_may_begin(self, connection: Connection, name: str) -> None:
+        check_may_begin(
+            name,
+            database=self.name,
+            allowed=self._create_allowed,
+            is_kept=lambda base: self.kept(connection, base) is not None,
+        )
 
     def _create(self, connection: Connection, tables: Sequence[AnyTable]) -> None:
         for table in tables:
@@ -240,6 +251,27 @@ class PostgresViews:
             yield PostgresTransaction(self, connection)
 
     @contextmanager
+    def joining(self, connection: Connection) -> Iterator[None]:
+        """Let this thread's transactions and look-ups be part of one that is open: of an append.
+
+        What fails inside is undone alone.
+
+        Args:
+            connection: Inside the transaction.
+        """
+        with self.connections.joining(connection), connection.transaction():
+            yield
+
+    def lock(self, connection: Connection, names: Sequence[str]) -> None:
+        """Keep checkpoints from being moved by anybody else until a transaction ends.
+
+        Args:
+            connection: Inside the transaction.
+            names: Of the checkpoints, in the order in which pages move them.
+        """
+        connection.execute(self._sql["lock_checkpoints"], (list(names),))
+
+    @contextmanager
     def catching_up(self) -> Iterator[None]:
         """See :meth:`eventcore.projections.views.Views.catching_up`: nothing to put off here."""
         yield
@@ -251,7 +283,8 @@ class PostgresViews:
                 yield connection
         except psycopg.IntegrityError as error:
             raise StoreError(store=self.name, problem=describe(error)) from error
-        self._wakeup.notify()
+        if not self.connections.is_joined:  # else it is told with the commit
+            self._wakeup.notify()
 
     def query(
         self, table: Table[RowT], where: Mapping[str, Any] | None = None, limit: int | None = None
@@ -261,7 +294,7 @@ class PostgresViews:
         Many rows are read in several statements, each of which sees what is there at its moment.
         """
         check_limit(limit)
-        return self._rows(table, table.encode_where(where or {}), limit)
+        return self._queries.rows(table, table.encode_where(where or {}), limit)
 
     def query_sorted(  # noqa: PLR0913 - each a keyword but the first three
         self,
@@ -276,59 +309,7 @@ class PostgresViews:
         """See :meth:`eventcore.projections.views.Views.query_sorted`."""
         check_limit(limit)
         wanted, bound = table.encode_sorted(column, value, by=by, since=since)
-        return self._rows(table, {column: wanted}, limit, by=by, since=bound)
-
-    def _rows(
-        self,
-        table: Table[RowT],
-        where: Mapping[str, Any],
-        limit: int | None,
-        *,
-        by: str | None = None,
-        since: Any = None,
-    ) -> Iterator[RowT]:
-        with self.connections.using() as connection:
-            found = self.columns(connection, table.name)
-        if not found:
-            return
-        action = "Name another schema; or, if a projection made that table, rebuild it"
-        check_shape(table, database=self.name, found=found, action=action)
-        statements = self.statements(table)
-        after: list[Any] | None = None
-        remaining, read_from = INTEGER_MAX if limit is None else limit, 0
-        while remaining > 0:
-            text, parameters = statements.query(where, after=after, by=by, since=since)
-            size = min(remaining, QUERY_ROWS_AT_ONCE)
-            stored, found_in = self._page(text, parameters, size)
-            if read_from and found_in != read_from:
-                # Another generation took the name: go on in the one that this was begun in.
-                statements = self._statements_of(table, read_from)
-                text, parameters = statements.query(where, after=after, by=by, since=since)
-                stored, _ = self._page(text, parameters, size)
-            read_from = read_from or found_in
-            rows = table.decode(stored)
-            yield from rows
-            if len(rows) < size:
-                return
-            remaining -= size
-            [last] = table.encode(rows[-1:])
-            after = [last[table.columns.index(column)] for column in statements.order(by)]
-
-    def _page(
-        self, text: str, parameters: Sequence[Any], size: int
-    ) -> tuple[list[tuple[Any, ...]], int]:
-        """Rows, and the identity of the table they are of; 0 if there are none."""
-        stored = self.connections.fetch(text.encode(), [*parameters, size])
-        return [row[:-1] for row in stored], stored[0][-1] if stored else 0
-
-    def _statements_of(self, table: AnyTable, oid: int) -> TableStatements:
-        found = self.connections.fetch(self._sql["select_name"], (oid,))
-        if not found:
-            raise StoreUnavailableError(
-                store=self.name,
-                problem=f"the rows of {table.name} that were being read were dropped: read again",
-            )
-        return TableStatements(self.connections.schema, table.renamed(found[0][0]))
+        return self._queries.rows(table, {column: wanted}, limit, by=by, since=bound)
 
     def count(self, table: AnyTable) -> int:
         """See :meth:`eventcore.projections.views.Views.count`."""
@@ -342,7 +323,7 @@ class PostgresViews:
         with self._defining() as connection:
             connection.execute(self._sql["lock_checkpoint"], with_shares(projection.name))
             if self.kept(connection, projection.name) is None:
-                self._check_may_create(projection)
+                self._check_may_begin(connection, projection.name)
             for table in projection.tables:
                 self._has_own(connection, projection, table)
             # Also those that an earlier version of it made and this one has no more.
@@ -468,7 +449,7 @@ class PostgresViews:
         """See :meth:`eventcore.projections.transactions.Transaction.begin`."""
         found = self.kept(connection, name)
         if found is None:
-            check_may_begin(name, database=self.name, allowed=self._create_allowed)
+            self._check_may_begin(connection, name)
             connection.execute(
                 self._sql["insert_checkpoint"], (name, version, "{}", REGISTER_FINGERPRINT)
             )

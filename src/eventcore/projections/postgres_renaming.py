@@ -8,7 +8,7 @@ the application would go on to read old rows, so that such a table is not rename
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -171,7 +171,7 @@ class PostgresSnapshot:
         """See :class:`eventcore.projections.snapshots.Snapshot`."""
         return self._views.columns(self._connection, table.name)
 
-    def pages(self, table: AnyTable) -> Iterator[list[StoredRow]]:
+    def pages(self, table: AnyTable) -> Generator[list[StoredRow]]:
         """See :class:`eventcore.projections.snapshots.Snapshot`."""
         statement = TableStatements(self._schema, table).select_all
         # Within a savepoint: what cannot be read is not the end of the snapshot.

@@ -20,6 +20,7 @@ from eventcore.projections.health import (
 )
 from eventcore.projections.kept import Held
 from eventcore.projections.leases import Leases
+from eventcore.projections.observing import engine_for
 from eventcore.projections.parking import Clock
 from eventcore.projections.plan import Plan
 from eventcore.projections.projection import Projection
@@ -140,18 +141,11 @@ class ProjectionRunner:
     def _engine(
         self, projections: Sequence[Projection] | None = None, held: Held | None = None
     ) -> Engine:
-        chosen = projections or self.projections
-        if self._telemetry is None:
-            return Engine(
-                self.views, chosen, self._registry, log=self.log, held=held, clock=self._clock
-            )
-        from eventcore.projections.observing import ObservedEngine  # noqa: PLC0415 - only where used
-
-        return ObservedEngine(
+        return engine_for(
             self._telemetry,
             self.views,
-            chosen,
-            registry=self._registry,
+            projections or self.projections,
+            self._registry,
             log=self.log,
             held=held,
             clock=self._clock,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Final, Protocol
 
 from eventcore.errors import StoreError
@@ -32,7 +32,7 @@ class Snapshot(Protocol):
     def columns(self, table: AnyTable) -> list[str]:
         """Names of the columns there; none if the table is absent."""
 
-    def pages(self, table: AnyTable) -> Iterator[list[StoredRow]]:
+    def pages(self, table: AnyTable) -> Generator[list[StoredRow]]:
         """All rows, :data:`SNAPSHOT_ROWS` at a time, by key where the database keeps an order."""
 
     def at(self, table: AnyTable, keys: Sequence[StoredRow]) -> list[StoredRow]:

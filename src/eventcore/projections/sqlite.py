@@ -169,7 +169,8 @@ class SQLiteViews:
         if is_other_definition(checkpoint, projection, known):
             return checkpoint
         if absent or checkpoint is None:
-            self._check_may_create(projection)
+            with self.connections.reading() as connection:
+                self._check_may_begin(connection, projection.name)
         if absent or checkpoint is None or known is None:
             with self.connections.writing() as connection:
                 # Once more: another process may have made them meanwhile.
@@ -203,8 +204,13 @@ class SQLiteViews:
             check_own(projection, table, database=self.name, found=found, made=made)
         return bool(found)
 
-    def _check_may_create(self, projection: Projection) -> None:
-        check_may_begin(projection.name, database=self.name, allowed=self._create_allowed)
+    def _check_may_begin(self, connection: sqlite3.Connection, name: str) -> None:
+        check_may_begin(
+            name,
+            database=self.name,
+            allowed=self._create_allowed,
+            is_kept=lambda base: kept_checkpoint(connection, base) is not None,
+        )
 
     def _create(self, connection: sqlite3.Connection, tables: Sequence[AnyTable]) -> None:
         for table in tables:
@@ -354,7 +360,7 @@ class SQLiteViews:
         """See :meth:`eventcore.projections.views.Views.reset`."""
         with self._writing() as connection:
             if kept_checkpoint(connection, projection.name) is None:
-                self._check_may_create(projection)
+                self._check_may_begin(connection, projection.name)
             for table in projection.tables:
                 self._has_own(connection, projection, table)
             # Also those that an earlier version of it made and this one has no more.
@@ -429,7 +435,7 @@ class SQLiteViews:
         """See :meth:`eventcore.projections.transactions.Transaction.begin`."""
         found = kept_checkpoint(connection, name)
         if found is None:
-            check_may_begin(name, database=self.name, allowed=self._create_allowed)
+            self._check_may_begin(connection, name)
             connection.execute(
                 CHECKPOINT_SQL["insert_checkpoint"], (name, version, "{}", REGISTER_FINGERPRINT)
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -136,7 +136,7 @@ class SQLiteSnapshot:
         """See :class:`eventcore.projections.snapshots.Snapshot`."""
         return column_names(self._connection, table.name)
 
-    def pages(self, table: AnyTable) -> Iterator[list[StoredRow]]:
+    def pages(self, table: AnyTable) -> Generator[list[StoredRow]]:
         """See :class:`eventcore.projections.snapshots.Snapshot`."""
         cursor = self._connection.execute(TableStatements(table).select_all)
         try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from eventcore.errors import StoreError
 from eventcore.events.recorded import Recorded
 from eventcore.projections.anchors import other_log
+from eventcore.projections.generation_records import generations_of
 from eventcore.projections.health import Check, Lagging, check_projections
 from eventcore.projections.projection import Projection
 from eventcore.projections.repairs import Repairs
@@ -20,6 +21,21 @@ from eventcore.stores.log import Log, LogFilter, store_of
 
 HELD_SECONDS_MIN: Final = 1.0
 """Age from which a transaction that holds the feed is worth a word; most take milliseconds."""
+
+
+class GenerationStatus(NamedTuple):
+    """One generation of a projection's rows.
+
+    Attributes:
+        generation: Its number; 1 before anything was rebuilt.
+        state: ``live``; ``building`` beside it, perhaps by a rebuild that was broken off; ``old``:
+            kept to go back to; ``dropping``.
+        position: How far it is.
+    """
+
+    generation: int
+    state: Literal["building", "live", "old", "dropping"]
+    position: int
 
 
 class ProjectionStatus(NamedTuple):
@@ -39,6 +55,8 @@ class ProjectionStatus(NamedTuple):
         parked_events: How many events wait, counted once for each key.
         held_by: If it is behind: transactions that have kept followers waiting for a second or
             longer, because they may still write below the head.
+        generations: Of its rows, by number; only the live one if none is kept beside; none if it
+            was never run.
     """
 
     projection: str
@@ -51,6 +69,13 @@ class ProjectionStatus(NamedTuple):
     held_by: tuple[Holder, ...] = ()
     parked: int = 0
     parked_events: int = 0
+    generations: tuple[GenerationStatus, ...] = ()
+
+    @property
+    def generation(self) -> int | None:
+        """Number of the live one; None if it was never run."""
+        live = (one.generation for one in self.generations if one.state == "live")
+        return next(live, None)
 
 
 def statuses_of(
@@ -67,7 +92,7 @@ def statuses_of(
     head = log.head()
     against = _Against(log, views, repairs, head, now)
     found = [
-        against.status(projection, checkpoint or _NOWHERE)
+        against.status(projection, checkpoint)
         for projection, checkpoint in zip(projections, checkpoints, strict=True)
     ]
     store = store_of(log)
@@ -86,7 +111,8 @@ class _Against(NamedTuple):
     head: int
     now: datetime | None
 
-    def status(self, projection: Projection, checkpoint: Checkpoint) -> ProjectionStatus:
+    def status(self, projection: Projection, found: Checkpoint | None) -> ProjectionStatus:
+        checkpoint = found or _NOWHERE
         position = checkpoint.position
         problem = other_log(self.log, position, checkpoint.anchor)
         applied = 0 if problem else position
@@ -107,6 +133,7 @@ class _Against(NamedTuple):
             problem=problem,
             parked=len(parked),
             parked_events=sum(one.events for one in parked),
+            generations=_generations(self.views, projection, found),
         )
 
     def _first_after(self, position: int) -> list[Recorded[Any]]:
@@ -118,6 +145,22 @@ class _Against(NamedTuple):
         return page.events[:1] if page else []
 
 
+def _generations(
+    views: Views, projection: Projection, live: Checkpoint | None
+) -> tuple[GenerationStatus, ...]:
+    known = generations_of(views, projection.name)
+    found = []
+    if live is not None:
+        number = next((row.generation for row in known if row.state == "live"), 1)
+        found.append(GenerationStatus(number, "live", live.position))
+    for row in known:
+        if row.state != "live":
+            kept = reached(views, row.name)
+            position = 0 if kept is None else kept.position
+            found.append(GenerationStatus(row.generation, row.state, position))
+    return tuple(sorted(found))
+
+
 def check_statuses(look: Callable[[], Sequence[ProjectionStatus]], lag_seconds_max: float) -> Check:
     """Each projection against the head; databases that cannot be reached are a problem too.
 
@@ -127,7 +170,8 @@ def check_statuses(look: Callable[[], Sequence[ProjectionStatus]], lag_seconds_m
     """
     try:
         found = [
-            Lagging(one.projection, one.lag_events, one.lag_seconds, one.problem) for one in look()
+            Lagging(one.projection, one.lag_events, one.lag_seconds, one.problem, one.parked)
+            for one in look()
         ]
         return check_projections(found, lag_seconds_max)
     except StoreError as error:

@@ -193,7 +193,9 @@ def drop(views: Views, row: GenerationRow) -> None:
 
 
 def finish_dropping(views: Views, projection: str) -> None:
-    """Drop what an interrupted swap or drop left behind."""
+    """Drop what an interrupted swap or drop left behind, and write what it left to be written."""
+    with views.snapshot() as snapshot:
+        snapshot.checkpoint(projection)
     for row in generations_of(views, projection):
         if row.state == "dropping":
             drop(views, row)

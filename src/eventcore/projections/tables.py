@@ -87,10 +87,13 @@ class Table(Generic[RowT]):
 
     Attributes:
         original: The table as it was declared; itself, unless it was renamed.
-        settled: Gives a row as it would come back from the database, without sending it there:
-            amounts, times and JSON in their stored form, JSON as a copy of its own. So what a
-            handler gets never depends on whether a row was kept in memory meanwhile. None if every
-            row comes back as it is.
+        settled: Gives a row with amounts and times as they would come back from the database,
+            without sending it there. The second argument is a row that is so already, or None: what
+            both have is passed over. What does not fit its column is left as it is. None if every
+            row comes back as it is. With :attr:`lent`, what a handler gets never depends on whether
+            a row was kept in memory meanwhile.
+        lent: Gives a row with JSON as it would come back, a copy of its own: whoever changes it in
+            place changes nothing else. None if no column holds JSON.
 
     Raises:
         RegistrationError: The declaration cannot work; the message says which part.
@@ -131,7 +134,8 @@ class Table(Generic[RowT]):
         self.group_of: Callable[[RowT], Key] = self._getter(self.group) if group else self.key_of
         self._make: Callable[[Iterable[Any]], RowT] = row._make  # type: ignore[attr-defined]  # NamedTuple
         self._plain = not any(column.decoder for column in self.columns)
-        self.settled: Callable[[RowT], RowT] | None = self._settling()
+        self.settled: Callable[[RowT, RowT | None], RowT] | None = self._settling()
+        self.lent: Callable[[RowT], RowT] | None = self._lending()
 
     def _check(self, unknown_fields: Mapping[str, str]) -> None:
         problem = next(self._problems(unknown_fields), None)
@@ -175,19 +179,44 @@ class Table(Generic[RowT]):
         order = [column.name for column in self.columns]
         return itemgetter(*[order.index(name) for name in names])
 
-    def _settling(self) -> Callable[[RowT], RowT] | None:
-        columns = [(place, column.settle) for place, column in enumerate(self.columns)]
-        settles = [(place, settle) for place, settle in columns if settle is not None]
+    def _settling(self) -> Callable[[RowT, RowT | None], RowT] | None:
+        settles = [
+            (place, settle)
+            for place, column in enumerate(self.columns)
+            if (settle := column.settle) is not None and not column.is_json
+        ]
 
-        def settled(row: RowT) -> RowT:
+        def settled(row: RowT, known: RowT | None) -> RowT:
             found = row
-            for place, settle in settles:
-                before = row[place]
-                if before is not None and (after := settle(before)) is not before:
-                    found = self._make((*found[:place], after, *found[place + 1 :]))
+            try:
+                for place, settle in settles:
+                    before = row[place]
+                    if before is None or (known is not None and before is known[place]):
+                        continue
+                    after = settle(before)
+                    if after is not before:
+                        found = self._make((*found[:place], after, *found[place + 1 :]))
+            except Exception:  # noqa: BLE001 - a handler's: it is refused, in words, when it is written
+                return row
             return found
 
         return settled if settles else None
+
+    def _lending(self) -> Callable[[RowT], RowT] | None:
+        copies = [
+            (place, copy_of)
+            for place, column in enumerate(self.columns)
+            if (copy_of := column.settle) is not None and column.is_json
+        ]
+
+        def lent(row: RowT) -> RowT:
+            for place, copy_of in copies:
+                value = row[place]
+                if value is not None:
+                    row = self._make((*row[:place], copy_of(value), *row[place + 1 :]))
+            return row
+
+        return lent if copies else None
 
     def renamed(self, name: str) -> Table[RowT]:
         """The same table under another name: as a generation of a read model is kept."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eventcore.app import open_app
 from eventcore.cli.dynamodb_definitions import (
     cloudformation,
     log_definition,
@@ -14,8 +15,10 @@ from eventcore.cli.dynamodb_definitions import (
 )
 from eventcore.cli.dynamodb_tables import DynamoDBPlace as DynamoDBPlaceOfStore
 from eventcore.cli.dynamodb_tables import is_emulated
+from eventcore.cli.importing import projections_with
 from eventcore.cli.program import run
 from eventcore.projections.read_models import FeatureStore, Metadata, built_in_projections
+from eventcore.projections.shares import split
 from eventcore.settings import parse_store_url
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from tests.dynamodb import DynamoDBPlace
@@ -50,6 +53,59 @@ def test_what_is_missing_is_planned_made_and_then_as_expected(dynamodb: DynamoDB
     assert printed(capsys, "--store", url, "--json", "db", "apply") == ""
     # What was made beforehand is taken by the projections.
     assert run(["--store", f"{url}&create=yes", "projections", "run", "--once"]) == 0
+
+
+FRAIL = """
+from pathlib import Path
+from typing import NamedTuple
+
+from eventcore.events.catalogue import UserRegistered
+from eventcore.projections import Projection, Table, on
+
+
+class FrailRow(NamedTuple):
+    user_id: str
+
+
+class Frail(Projection):
+    name = "frail_here"
+    tables = (Table("frail_here", FrailRow, key=("user_id",)),)
+
+    @on(UserRegistered, key=lambda event: event.id)
+    def _add(self, row, event):
+        if not Path("mended").exists():
+            raise KeyError(event.id)
+        return FrailRow(event.id)
+
+
+PROJECTIONS = [Frail()]
+"""
+
+
+@pytest.mark.dynamodb
+def test_who_may_make_no_tables_keeps_parks_and_retries_in_those_that_were_made(
+    dynamodb: DynamoDBPlace, capsys, folder, *, monkeypatch
+):
+    (folder / "frail_here.py").write_text(FRAIL)
+    (folder / "lines.jsonl").write_text(json.dumps(USER))
+    monkeypatch.setenv("EVENTCORE_IMPORT", "frail_here")
+    owner, others = dynamodb.store_url, f"{dynamodb.store_url}&create=no"
+    assert run(["--store", others, "ingest", "lines.jsonl"]) == 2
+    printed(capsys, "--store", owner, "db", "apply")
+
+    printed(capsys, "--store", others, "ingest", "lines.jsonl")
+    ran = printed(capsys, "--store", others, "--json", "projections", "run", "--once")
+    (folder / "mended").touch()
+    retried = printed(capsys, "--store", others, "--json", "projections", "retry", "frail_here")
+    rows = printed(capsys, "--store", others, "--json", "query", "frail_here")
+    with open_app(others, projections=projections_with(["frail_here"])) as app:
+        shares = [split(app.views, one) for one in app.projections if one.name == "frail_here"]
+        app.runner().run_to_head()
+
+    assert json.loads(ran)["parked"] == 1
+    assert json.loads(retried)["events"] == 1
+    assert json.loads(rows) == {"user_id": "u1"}
+    assert shares == [16]
 
 
 @pytest.mark.dynamodb

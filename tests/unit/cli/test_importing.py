@@ -96,6 +96,34 @@ def test_its_read_models_are_kept_besides_the_built_in_ones(
     assert rebuilt["rows"] == {f"{own}_shelves": 1}
 
 
+def test_status_shows_the_generations_of_a_read_model(
+    call: Call, own: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("EVENTCORE_IMPORT", own)
+    name = f"{own}_shelves"
+    call("ingest", "in.jsonl")
+
+    def generations() -> object:
+        found = call("projections", "status", "--json").records
+        [one] = [record for record in found if record["projection"] == name]
+        return one["generation"], [tuple(part.values()) for part in one["generations"]]
+
+    never = generations()
+    call("projections", "run", "--once")
+    kept = generations()
+    call("projections", "rebuild", name)
+    rebuilt = generations()
+    printed = call("projections", "status")
+    call("projections", "drop-old", name)
+
+    assert never == (None, [])
+    assert kept == (1, [(1, "live", 1)])
+    assert rebuilt == (2, [(1, "old", 1), (2, "live", 1)])
+    told = " ".join(printed.err.split())
+    assert f"Generation 1 of {name}, at position 1, is kept: `projections rollback`" in told
+    assert generations() == (2, [(2, "live", 1)])
+
+
 def test_without_the_option_they_are_unknown(call: Call, own: str):
     assert call("query", f"{own}_shelves").code == 2
     assert call("state", own, "7").code == 2

@@ -84,6 +84,24 @@ def test_what_is_parked_is_shown_without_what_the_event_says(call: Call, broken:
     assert "@" not in listed.out + printed.out
 
 
+def test_health_mentions_what_is_parked_and_fails_no_probe_for_it(call: Call, broken: str):
+    call("projections", "run", "--once")
+
+    told = call("projections", "health", "--json", "--max-lag-seconds", "1e12")
+    printed = call("projections", "health", "--max-lag-seconds", "1e12")
+
+    assert (told.code, printed.code) == (0, 0)
+    [checks] = [one["checks"] for one in told.records]
+    assert checks[0] == {
+        "name": "projections",
+        "ok": True,
+        "problems": [],
+        "notes": [f"1 keys of {broken} are parked since an event failed"],
+    }
+    assert checks[1] == {"name": "feed", "ok": True, "problems": []}
+    assert f"1 keys of {broken} are parked" in printed.out
+
+
 def test_what_is_parked_is_applied_once_the_code_is_mended(call: Call, folder: Path, broken: str):
     call("projections", "run", "--once")
     again = call("projections", "retry", broken)

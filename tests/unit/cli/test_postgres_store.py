@@ -1,13 +1,20 @@
 """The command line on a Postgres store: planned, made, checked, used and looked after."""
 
 import subprocess
+import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from eventcore.app import open_app
 from eventcore.cli import postgres_schemas
+from eventcore.cli.importing import projections_with
+from eventcore.projections.shares import shares_of
+from eventcore.projections.worker_tables import all_workers
+from eventcore.projections.workers import WorkerOptions
 from eventcore.stores.postgres import migrations
 from eventcore.stores.postgres.log import PostgresLog
 from eventcore.stores.postgres.migrations import Migration, all_migrations
@@ -16,6 +23,8 @@ from tests.unit.cli.conftest import ORDER, PAID, USER, Answer, Call, write_lines
 
 TABLES = [
     *("eventcore_log", "eventcore_migrations", "eventcore_refusals", "eventcore_snapshots"),
+    *("eventcore_parked", "eventcore_parked_units", "eventcore_skipped", "eventcore_generations"),
+    *("eventcore_workers", "eventcore_shares"),
     *("analytics", "analytics_active_users", "eventcore_checkpoints", "events", "ml_models"),
     *("order_items", "orders", "user_events", "user_sessions", "users"),
 ]
@@ -37,7 +46,13 @@ def test_the_plan_is_what_a_dba_can_run_by_hand(call: Call, place: PostgresSchem
 
     assert call("db", "check", "--json") == Answer(0, "", "")
     assert call("db", "plan", "--json").records == []
-    assert call("db", "apply", "--json").records == []
+    assert call("db", "apply", "--json") == Answer(0, "", "")
+    # The tables count as made for their projections.
+    write_lines(folder / "lines.jsonl", USER)
+    call("ingest", "lines.jsonl")
+    store = ("--store", f"{place.store_url}&create=no")
+    assert call("projections", "run", "--once", *store).code == 0
+    assert [one["user_id"] for one in call("query", "users", "--json", *store).records] == ["u1"]
 
 
 def test_the_plan_of_a_phase_is_what_that_phase_applies(
@@ -247,6 +262,156 @@ def test_a_role_of_the_application_can_add_and_read_events_and_do_nothing_else_t
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(forbidden.encode())
     assert len(call("events", "read", "--json").records) == 2
+
+
+def test_a_plan_gives_nobody_a_table_of_somebody_else(call: Call, place: PostgresSchema):
+    with place.connect() as connection:
+        connection.execute(f"CREATE TABLE {place.schema}.users (user_id text, password text)")
+
+    planned = call("db", "plan", "--json").records
+
+    names = [one["name"] for one in planned]
+    assert ("note of orders" in names, "note of users" in names) == (True, False)
+    with place.connect() as connection:
+        for one in planned:
+            connection.execute(one["sql"].encode())
+    applied = call("db", "apply", "--json")
+    assert (applied.code, applied.error["type"]) == (2, "SchemaMismatchError")
+    assert "was not made for projection users" in applied.error["message"]
+
+
+FRAIL = """
+from pathlib import Path
+from typing import NamedTuple
+
+from eventcore.events.catalogue import UserRegistered
+from eventcore.projections import Projection, Table, on
+
+
+class FrailRow(NamedTuple):
+    user_id: str
+    email: str
+
+
+class Frail(Projection):
+    name = "{name}"
+    tables = (Table("{name}", FrailRow, key=("user_id",)),)
+
+    @on(UserRegistered, key=lambda event: event.id)
+    def _add(self, row, event):
+        if not Path("mended").exists():
+            raise KeyError(event.id)
+        return FrailRow(event.id, event.payload.email)
+
+
+PROJECTIONS = [Frail()]
+"""
+
+
+@pytest.fixture
+def frail(
+    call: Call, place: PostgresSchema, *, role: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
+    """Options of a role that may make no tables, where a read model of one's own is kept."""
+    name = f"frail_{place.schema[-8:]}"
+    (folder / f"{name}.py").write_text(FRAIL.format(name=name))
+    monkeypatch.setenv("EVENTCORE_IMPORT", name)
+    assert call("db", "apply").code == 0
+    assert call("db", "grant", role, "--read-models").code == 0
+    write_lines(folder / "lines.jsonl", USER)
+    own = f"postgresql://{role}:app@{place.host}:{place.port}/{place.dbname}"
+    store = ("--store", f"{own}?schema={place.schema}&create=no")
+    assert call("ingest", "lines.jsonl", *store).code == 0
+    return name, *store
+
+
+def test_who_may_make_no_tables_parks_what_fails_and_retries_it(
+    call: Call, frail: tuple[str, ...], folder: Path
+):
+    name, *store = frail
+
+    ran = call("projections", "run", "--once", "--json", *store)
+    skipped = call("projections", "skip", name, "--key", "u1", "--reason", "a test", *store)
+    write_lines(folder / "more.jsonl", OTHER)
+    call("ingest", "more.jsonl", *store)
+    again = call("projections", "run", "--once", "--json", *store)
+    (folder / "mended").touch()
+    [retried] = call("projections", "retry", name, "--json", *store).records
+
+    assert (ran.code, ran.records[0]["parked"]) == (0, 1)
+    assert skipped.code == 0
+    assert (again.code, again.records[0]["parked"]) == (0, 1)
+    assert (retried["events"], retried["parked"]) == (1, 0)
+    assert [one["user_id"] for one in call("query", name, "--json", *store).records] == ["u2"]
+
+
+OTHER = USER | {
+    "eventId": "0190f1a0-0000-7000-8000-000000000009",
+    "data": {"payload": {"userId": "u2", "email": "grace@example.com"}},
+}
+
+
+def test_who_may_make_no_tables_runs_process_managers(
+    call: Call, frail: tuple[str, ...], folder: Path, *, role: str
+):
+    name, *store = frail
+    with (folder / f"{name}.py").open("a") as module:
+        module.write("from eventcore.processes import PaymentNotReceived\n")
+        module.write("PROCESSES = [PaymentNotReceived()]\n")
+    sys.modules.pop(name)
+    call("db", "apply")
+    call("db", "grant", role, "--read-models")
+    write_lines(folder / "order.jsonl", ORDER)
+    call("ingest", "order.jsonl", *store)
+
+    ran = call("processes", "run", "--once", "--json", *store)
+
+    assert (ran.code, ran.records[0]["commands"]) == (0, 1)
+    [order] = call("state", "order", "o1", "--json", *store).records
+    assert order["status"] == "cancelled"
+
+
+def test_who_may_make_no_tables_shares_the_work_and_leaves_rebuilds_to_the_owner(
+    call: Call, frail: tuple[str, ...], folder: Path
+):
+    name, *store = frail
+    (folder / "mended").touch()
+    with open_app(store[1], projections=projections_with([name])) as app:
+        stop = threading.Event()
+        worker = WorkerOptions(now=app.now)
+        working = threading.Thread(
+            target=app.runner([name, "users"]).follow, args=(stop,), kwargs={"worker": worker}
+        )
+        working.start()
+        app.wait_for(app.log.head(), [name, "users"], timeout_seconds=60)
+        assert len(all_workers(app.views)) == 1
+        stop.set()
+        working.join()
+        assert shares_of(app.views, name) == 16
+
+    refused = call("projections", "rebuild", name, "--json", *store)
+    live = call("query", name, "--json", *store).records
+    rebuilt = call("projections", "rebuild", name, "--json")
+    write_lines(folder / "more.jsonl", OTHER)
+    call("ingest", "more.jsonl", *store)
+    ran = call("projections", "run", "--once", *store)
+
+    assert (refused.code, refused.error["type"]) == (2, "ConfigurationError")
+    assert "may not make or drop tables" in refused.error["message"]
+    assert [one["user_id"] for one in live] == ["u1"]
+    assert (rebuilt.code, ran.code) == (0, 0)
+    rows = call("query", name, "--json", *store).records
+    assert [one["user_id"] for one in rows] == ["u1", "u2"]
+    [status] = [
+        one
+        for one in call("projections", "status", "--json", *store).records
+        if one["projection"] == name
+    ]
+    assert (status["generation"], status["lagEvents"]) == (2, 0)
+    assert [(one["generation"], one["state"]) for one in status["generations"]] == [
+        (1, "old"),
+        (2, "live"),
+    ]
 
 
 def test_psql_runs_the_plan(call: Call, place: PostgresSchema, folder: Path):

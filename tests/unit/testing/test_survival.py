@@ -219,6 +219,25 @@ def test_a_projection_survives_on_postgres(postgres_schema, projection):
     assert_projection_survives(projection, stores=[postgres_schema.store_url])
 
 
+@pytest.mark.dynamodb
+@pytest.mark.slow
+def test_a_projection_survives_on_dynamodb(dynamodb):
+    assert_projection_survives(
+        planted.Sales, HISTORY[:5], stores=[dynamodb.url_of(dynamodb.table, ttl="no")]
+    )
+
+
+@pytest.mark.dynamodb
+def test_what_is_kept_in_an_attribute_is_found_on_dynamodb(dynamodb, monkeypatch):
+    trial(monkeypatch, trials.through_failed_writes)
+
+    assert "on dynamodb://" in failure(
+        planted.RemembersInAnAttribute,
+        events=HISTORY[:3],
+        stores=[dynamodb.url_of(dynamodb.table, ttl="no")],
+    )
+
+
 def test_what_is_kept_in_an_attribute_is_found_on_postgres(postgres_schema, monkeypatch):
     trial(monkeypatch, trials.through_crashes)
 

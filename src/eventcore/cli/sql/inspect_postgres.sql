@@ -38,6 +38,18 @@ SELECT 'sequence', s.sequencename::text, s.sequencename::text,
 FROM pg_sequences AS s WHERE s.schemaname = %(schema)s
 ORDER BY 1, 3, 2;
 
+-- name: select_kept
+-- What is kept in a schema, and which tables were made for it.
+SELECT projection, tables, fingerprint, position, version, revision, anchor_position, anchor_event
+FROM {schema}.eventcore_checkpoints;
+
+-- name: note_tables
+-- Tells a projection that its tables were made for it: it takes over no others.
+INSERT INTO {schema}.eventcore_checkpoints AS kept (projection, position, version, revision, tables, fingerprint)
+VALUES ({projection}, 0, {version}, 1, {tables}, {fingerprint})
+ON CONFLICT (projection) DO UPDATE
+SET tables = excluded.tables, fingerprint = coalesce(kept.fingerprint, excluded.fingerprint);
+
 -- name: select_server
 SELECT current_setting('server_version'), pg_is_in_recovery(), current_user::text;
 

@@ -41,6 +41,11 @@ FROM {schema}.eventcore_checkpoints WHERE projection = %s;
 SELECT FROM {schema}.eventcore_checkpoints
 WHERE projection = %s OR pg_catalog.starts_with(projection, %s) ORDER BY projection FOR UPDATE;
 
+-- name: lock_checkpoints
+-- In the order of the names given, which is that in which pages move them.
+SELECT FROM pg_catalog.unnest(%s::text[]) WITH ORDINALITY AS wanted (projection, place)
+JOIN {schema}.eventcore_checkpoints AS kept USING (projection) ORDER BY wanted.place FOR UPDATE OF kept;
+
 -- name: select_fingerprint
 SELECT fingerprint FROM {schema}.eventcore_checkpoints WHERE projection = %s;
 

@@ -171,36 +171,7 @@ class Appending:
 
     def _next_batch(self) -> list[Request]:
         """Take those out of the line who can share a statement. Under the lock."""
-        if len(self._queue) == 1:
-            batch, self._queue = self._queue, []
-            return batch
-        batch, left = [], []
-        streams: dict[str, int | None] = {}
-        firsts: set[str] = set()
-        events = size = 0
-        for request in self._queue:
-            head = request.heads[0]
-            first = request.events[0][2].event_id
-            count = len(request.events)
-            bytes_then = size + request.state_bytes
-            fits = not batch or (
-                events + count <= SHARED_EVENTS_MAX and bytes_then <= SHARED_BYTES_MAX
-            )
-            # Whoever builds on a version of a stream is alone with it: the next one finds out what
-            # became of that first.
-            meets = head.stream in streams and not (
-                head.wanted is None and streams[head.stream] is None
-            )
-            # Each finds its part of the answer by its first event.
-            if fits and not meets and first not in firsts:
-                batch.append(request)
-                firsts.add(first)
-                events += count
-                size = bytes_then
-            else:
-                left.append(request)
-            streams.setdefault(head.stream, head.wanted)
-        self._queue = left
+        batch, self._queue = sharing(self._queue)
         return batch
 
     def _wait(self, request: Request) -> None:
@@ -333,6 +304,38 @@ class Appending:
         for request in requests:
             request.error = told
         _release(requests, me)
+
+
+def sharing(queue: list[Request]) -> tuple[list[Request], list[Request]]:
+    """Who of a line, each with one stream, can share a statement; and who is left of it."""
+    if len(queue) == 1:
+        return queue, []
+    batch: list[Request] = []
+    left: list[Request] = []
+    streams: dict[str, int | None] = {}
+    firsts: set[str] = set()
+    events = size = 0
+    for request in queue:
+        head = request.heads[0]
+        first = request.events[0][2].event_id
+        count = len(request.events)
+        bytes_then = size + request.state_bytes
+        fits = not batch or (events + count <= SHARED_EVENTS_MAX and bytes_then <= SHARED_BYTES_MAX)
+        # Whoever builds on a version of a stream is alone with it: the next one finds out what
+        # became of that first.
+        meets = head.stream in streams and not (
+            head.wanted is None and streams[head.stream] is None
+        )
+        # Each finds its part of the answer by its first event.
+        if fits and not meets and first not in firsts:
+            batch.append(request)
+            firsts.add(first)
+            events += count
+            size = bytes_then
+        else:
+            left.append(request)
+        streams.setdefault(head.stream, head.wanted)
+    return batch, left
 
 
 def _release(requests: Sequence[Request], me: Request | None) -> None:

@@ -95,6 +95,7 @@ class PostgresConnections:
         self.opened = 0
         self._free = threading.Semaphore(pool_size_max)
         self._idle: deque[Connection] = deque()
+        self._joined = threading.local()
         with self.using() as connection:
             version = connection.info.server_version
             self._encoding = connection.info.parameter_status("server_encoding")
@@ -169,6 +170,10 @@ class PostgresConnections:
             StoreClosedError: They are closed.
         """
         self.check_usable()
+        if (joined := self._joined_connection) is not None:
+            with self.translating_errors():
+                yield joined
+            return
         if not self._free.acquire(timeout=POOL_TIMEOUT_SECONDS):
             raise StoreUnavailableError(
                 store=self.name,
@@ -185,6 +190,32 @@ class PostgresConnections:
         finally:
             self._give_back(connection)
             self._free.release()
+
+    @contextmanager
+    def joining(self, connection: Connection) -> Iterator[None]:
+        """Let everything that this thread does here be part of a transaction that is open.
+
+        What it then begins as a transaction is a savepoint of that one, and what it reads has what
+        that one wrote.
+
+        Args:
+            connection: Inside the transaction.
+        """
+        before = self._joined_connection
+        self._joined.connection = connection
+        try:
+            yield
+        finally:
+            self._joined.connection = before
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether this thread is inside :meth:`joining`."""
+        return self._joined_connection is not None
+
+    @property
+    def _joined_connection(self) -> Connection | None:
+        return getattr(self._joined, "connection", None)
 
     def _pop_idle(self) -> Connection | None:
         while True:
@@ -262,7 +293,7 @@ class PostgresConnections:
             StoreClosedError: Closed meanwhile.
         """
         cause = error if isinstance(error, psycopg.Error) else error.__cause__
-        if not (is_lost(cause) or isinstance(cause, _REPEATABLE)):
+        if self.is_joined or not (is_lost(cause) or isinstance(cause, _REPEATABLE)):
             raise error
         now = time.monotonic()
         deadline = deadline or now + seconds

@@ -40,6 +40,9 @@ class Lane:
         lock_timeout_ms: int = 0,
     ) -> None:
         self.connection = connections.connect()
+        # The driver would deallocate all statements of the session after a rollback, and with its
+        # own those of this lane.
+        self.connection.prepare_threshold = None
         self._pgconn = self.connection.pgconn
         self._statements = statements
         self._prepared: set[str] | None = set() if connections.prepare else None

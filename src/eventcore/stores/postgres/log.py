@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -46,6 +47,7 @@ from eventcore.stores.postgres.gaps import (
     Fetch,
     GapWatch,
 )
+from eventcore.stores.postgres.inline import InAppend, InlineAppending
 from eventcore.stores.postgres.memories import Memories, refusal_columns
 from eventcore.stores.postgres.migrations import ensure_schema
 from eventcore.stores.postgres.reading import COLUMNS, FinalRows, PageReading, page_statements
@@ -122,9 +124,28 @@ class PostgresLog(Memories):
             {name: text for name, text in self._sql.items() if name.startswith("append_")},
         )
         self._reading = self._read_with(connections.fetch)
+        self._inline: InlineAppending | None = None
+        self._joined: PageReading | None = None
 
     def _read_with(self, fetch: Fetch) -> PageReading:
         return PageReading(FinalRows(fetch, self._pages, gaps=self.gaps), self.codec)
+
+    def join_appends(self, in_append: InAppend) -> None:
+        """Have work done in the transaction of every append from now on.
+
+        Inside of it, :meth:`read_page` has what the append wrote, and waits for nobody.
+
+        Args:
+            in_append: The work.
+        """
+        connections = self.connections
+        table = sql.Identifier(connections.schema, "eventcore_log")
+        chosen = self._texts["chosen"]
+        pages = page_statements(table, COLUMNS, chosen, holders="other_sessions")
+        # Of its own: to the others, what is not committed yet is not final.
+        gaps = GapWatch(connections, pages, table.as_string())
+        self._joined = PageReading(FinalRows(connections.fetch, pages, gaps=gaps), self.codec)
+        self._inline = InlineAppending(self._appending, connections, in_append, codec=self.codec)
 
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
         """See :meth:`eventcore.stores.log.Log.append`.
@@ -139,7 +160,8 @@ class PostgresLog(Memories):
             # Made anew: a shared statement may have left its mark on the one before.
             request = Request(self._name, appends)
             shares = attempt == 0 and len(request.heads) == 1
-            write = self._appending.append if shares else self._appending.append_alone
+            appending = self._inline or self._appending
+            write = appending.append if shares else appending.append_alone
             try:
                 result = write(request)
             except psycopg.IntegrityError:
@@ -203,11 +225,14 @@ class PostgresLog(Memories):
         """See :meth:`eventcore.stores.refusals.RefusalStore.append_judged`."""
         if appends:
             check_append(self._name, appends)
-        with self.connections.translating_errors():
+        inline = self._inline if appends else None
+        with self.connections.translating_errors(), inline.alone() if inline else nullcontext():
             try:
-                self._write_judged(appends, refusals, unmoved)
+                number = self._write_judged(appends, refusals, unmoved)
             except psycopg.IntegrityError:
                 self._refuse_judged(appends)
+            if inline:
+                inline.committed(number)
         if appends:
             self.wakeup.notify()
 
@@ -216,8 +241,12 @@ class PostgresLog(Memories):
         appends: Sequence[StreamAppend],
         refusals: Sequence[Refusal],
         unmoved: Mapping[str, int],
-    ) -> None:
+    ) -> int | None:
+        """Gives the number of what was done inline, if anything was."""
+        number = None
         with self._appending.alone() as lane, lane.connection.transaction():
+            if self._inline and appends:
+                self._inline.lock(lane.connection)
             if unmoved:
                 # One statement, one moment: what is appended to these streams after it comes after
                 # this transaction in the order of things, and was not judged by it.
@@ -233,8 +262,11 @@ class PostgresLog(Memories):
                 distribute([request], lane.receive())
                 if request.result is None:
                     self._refuse_judged(appends)
+                if self._inline:
+                    number = self._inline.apply(lane.connection, [request])
             if refusals:
                 lane.connection.execute(self._sql["upsert_refusals"], refusal_columns(refusals))
+        return number
 
     def _refuse_judged(self, appends: Sequence[StreamAppend]) -> NoReturn:
         """Say which stream moved, also if it was by these very events."""
@@ -340,6 +372,8 @@ class PostgresLog(Memories):
                 says who they are.
         """
         check_page(self._name, limit)
+        if self._joined is not None and self.connections.is_joined:
+            return self._joined.look(after, limit, where).page
         page, fence = self._reading.look(after, limit, where)
         deadline = time.monotonic() + HELD_TIMEOUT_SECONDS
         pause_seconds = LOOK_SECONDS_MIN

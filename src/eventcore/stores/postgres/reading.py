@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from psycopg import sql
 
@@ -44,13 +44,20 @@ class Rows(NamedTuple):
     fence: Fence | None
 
 
-def page_statements(table: sql.Composable, columns: Sequence[str], chosen: str) -> dict[str, bytes]:
+def page_statements(
+    table: sql.Composable,
+    columns: Sequence[str],
+    chosen: str,
+    *,
+    holders: Literal["every_session", "other_sessions"] = "every_session",
+) -> dict[str, bytes]:
     """The statements of ``sql/pages.sql`` for one table.
 
     Args:
         table: Its name with its schema.
         columns: What is read, the position first.
         chosen: A condition with parameters of its own.
+        holders: Whose locks count; for a look inside a transaction that writes, not its own.
     """
     texts = load_statements("eventcore.stores.postgres", "sql/pages.sql")
     parts: dict[str, sql.Composable] = {
@@ -61,6 +68,7 @@ def page_statements(table: sql.Composable, columns: Sequence[str], chosen: str) 
         # The texts are those of packaged files, not of a user.
         "server": sql.SQL(texts["server"]),
         "chosen": sql.SQL(chosen),
+        "others": sql.SQL(texts[holders]),
     }
     return {name: sql.SQL(text).format(**parts).as_bytes() for name, text in texts.items()}
 

@@ -82,10 +82,6 @@ class SQLiteLog(Memories):
         create: Create the file and missing tables. Existing ones are never changed.
         busy_timeout_seconds: How long a write waits for another process to finish its own.
 
-    Attributes:
-        in_append: Does in each append's transaction what belongs to it; see
-            :class:`~eventcore.stores.sqlite.inline.InAppend`.
-
     Raises:
         ConfigurationError: The file is no SQLite database, or SQLite is too old.
         SchemaMismatchError: The log's table is absent (with ``create=False``), has other columns,
@@ -110,7 +106,7 @@ class SQLiteLog(Memories):
             busy_timeout_seconds=busy_timeout_seconds,
         )
         self._name = self.connections.name
-        self.in_append: InAppend | None = None
+        self._in_append: InAppend | None = None
         try:
             self._prepare_tables(create=create)
             self.watch = CommitWatch(self.connections.path)
@@ -145,6 +141,14 @@ class SQLiteLog(Memories):
             action="Name another file, or open it without create=no if it is new",
         )
 
+    def join_appends(self, in_append: InAppend) -> None:
+        """Have work done in the transaction of every append from now on.
+
+        Args:
+            in_append: The work.
+        """
+        self._in_append = in_append
+
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
         """See :meth:`eventcore.stores.log.Log.append`."""
         count = check_append(self._name, appends)
@@ -161,8 +165,8 @@ class SQLiteLog(Memories):
             if repeated is None:
                 self._raise_conflict(appends, error)
             return repeated
-        if number is not None and self.in_append is not None:
-            self.in_append.committed(number)
+        if number is not None and self._in_append is not None:
+            self._in_append.committed(number)
         self.watch.notify()
         return AppendResult(
             tuple(range(last - count + 1, last + 1)),
@@ -192,21 +196,21 @@ class SQLiteLog(Memories):
                 connection.executemany(_SQL["upsert_refusal"], refusals)
         except sqlite3.IntegrityError as error:
             self._raise_conflict(appends, error)
-        if number is not None and self.in_append is not None:
-            self.in_append.committed(number)
+        if number is not None and self._in_append is not None:
+            self._in_append.committed(number)
         self.watch.notify()
 
     def _do_inline(
         self, connection: sqlite3.Connection, rows: Sequence[_NewRow], last: int
     ) -> int | None:
-        if self.in_append is None:
+        if self._in_append is None:
             return None
         first = last - len(rows) + 1
         events: list[Recorded[Any]] = [
             Recorded(position, stream, version, type_, state, self.codec)
             for position, (stream, version, type_, _, state) in enumerate(rows, first)
         ]
-        return self.in_append.apply(connection, events)
+        return self._in_append.apply(connection, events)
 
     def _check_version(self, stream: str, expected_version: int, version: int) -> None:
         if expected_version != version:

@@ -1,6 +1,6 @@
 -- Reading a table in the order of its positions, so that nothing is skipped. {table}: its quoted name with its schema;
 -- {position}: the column; {columns}: what is read, the position first; {nulls}: as many NULLs; {chosen}: a condition with
--- parameters of its own; {server}: see server.
+-- parameters of its own; {server}: see server; {others}: a condition on sessions whose locks count.
 
 -- name: server
 -- A name for the server that it keeps as long as it runs without a break. A start, also after a failover, changes the
@@ -56,7 +56,16 @@ LEFT JOIN pg_catalog.pg_locks AS held
       AND held.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
       AND held.relation IN (
           SELECT pg_catalog.to_regclass(%s)
-          UNION ALL SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(%s)));
+          UNION ALL SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass(%s)))
+      AND {others};
+
+-- name: every_session
+TRUE
+
+-- name: other_sessions
+-- For a look inside a transaction that writes: what it wrote itself it sees, and need not wait for. A prepared
+-- transaction has no pid.
+held.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
 
 -- name: describe_holders
 -- What is known of them; the query of another role's session is hidden without pg_read_all_stats.
