@@ -549,11 +549,13 @@ def in_threads(*works: Callable[[], object]) -> None:
 def test_threads_share_a_transaction_with_its_rows(postgres_schema, monkeypatch):
     app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
     order(app, "first")
-    apply, sizes = _InAppend.apply, []
+    log: Any = app.log
+    sizes: list[int] = []
+    apply = _InAppend.apply
 
     def applied(self, connection, events):
         if not sizes:
-            until(lambda: len(app.log._inline._queue) == 5)  # all of the others have come
+            until(lambda: len(log._inline._queue) == 5)  # all of the others have come
         sizes.append(len(events))
         return apply(self, connection, events)
 

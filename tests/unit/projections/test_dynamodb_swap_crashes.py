@@ -146,7 +146,8 @@ def test_of_two_swaps_the_late_one_leaves_nothing_behind(log, dynamodb, monkeypa
     views, others = dynamodb_views(dynamodb), dynamodb_views(dynamodb)
     runner, other = runner_of(log, views), runner_of(log, others)
     runner.run_to_head()
-    transact, moved = views._requests.transact, []
+    transact = views._requests.transact
+    moved: list[object] = []
 
     def late(actions):
         if not moved and any("Put" in one and "pending" in str(one) for one in actions):
