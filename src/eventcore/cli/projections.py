@@ -96,8 +96,7 @@ _MAX_HELD = typer.Option(
     help="Age of a transaction that holds the feed that is put up with.",
 )
 _STATUS_COLUMNS = (
-    *("projection", "generation", "position", "head", "lagEvents", "lagSeconds", "parked"),
-    *("rows", "tables"),
+    *("projection", "position", "head", "lagEvents", "lagSeconds", "parked", "rows", "tables"),
 )
 
 
@@ -145,7 +144,7 @@ def _tell_of_status(statuses: Sequence[ProjectionStatus]) -> None:
             errors.print(f"[yellow]{_of_parked(found.projection, found.parked)}[/yellow]")
         for one in found.generations:
             if one.state != "live":
-                errors.print(_of_generation(found.projection, one), soft_wrap=True)
+                errors.print(_of_generation(found, one), soft_wrap=True)
     held_by = [holder.who for found in statuses for holder in found.held_by]
     for who in dict.fromkeys(held_by):
         errors.print(f"[yellow]The feed is held by {escape(who)}[/yellow]")
@@ -190,14 +189,15 @@ def _of_parked(projection: str, keys: int) -> str:
     )
 
 
-def _of_generation(projection: str, one: GenerationStatus) -> str:
+def _of_generation(found: ProjectionStatus, one: GenerationStatus) -> str:
     what = {
         "building": "is being built, or was left half built: `projections rebuild` goes on with it",
         "old": "is kept: `projections rollback` goes back to it, `projections drop-old` drops it",
         "dropping": "is being dropped",
     }[one.state]
     return (
-        f"Generation {one.generation} of {escape(projection)}, at position {one.position:,}, {what}"
+        f"Generation {one.generation} of {escape(found.projection)}, at position "
+        f"{one.position:,}, {what}; live is {found.generation}"
     )
 
 

@@ -7,7 +7,7 @@ Nothing is written where they are.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -267,7 +267,7 @@ class _Present:
         with self._now() as now:
             return now.columns(table)
 
-    def pages(self, table: AnyTable) -> Iterator[list[StoredRow]]:
+    def pages(self, table: AnyTable) -> Generator[list[StoredRow]]:
         with self._now() as now:
             yield from now.pages(table)
 
