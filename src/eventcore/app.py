@@ -22,6 +22,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from uuid import UUID
 
+from typing_extensions import Unpack
+
 from eventcore.aggregates.aggregate import Aggregate
 from eventcore.commands.command import Command, CommandResult
 from eventcore.commands.envelopes import Envelopes
@@ -33,7 +35,7 @@ from eventcore.events.context import EventContext, event_context
 from eventcore.events.event import DomainEvent
 from eventcore.events.identifiers import UUIDv7Generator
 from eventcore.events.recorded import Recorded
-from eventcore.opening import open_log, open_views, system_clock
+from eventcore.opening import open_log, open_views, system_clock, views_at
 from eventcore.settings import Settings, parse_store_url
 from eventcore.stores.log import Log, store_of
 
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from eventcore.projections.runner import ProjectionRunner
     from eventcore.projections.tables import RowT, Table
     from eventcore.projections.views import Views
+    from eventcore.replay.replaying import Replayed, ReplayOptions
     from eventcore.telemetry import Telemetry
 
 __all__ = [
@@ -159,15 +162,21 @@ class App:
         return result
 
     def get(
-        self, cls: type[A], id_: str, *, version: int | None = None, as_of: datetime | None = None
+        self,
+        cls: type[A],
+        id_: str,
+        *,
+        version: int | None = None,
+        as_of: datetime | int | None = None,
     ) -> A:
-        """An aggregate as it is now, after ``version`` events, or as it was at a time.
+        """An aggregate as it is now, after ``version`` events, or as it was.
 
         Args:
             cls: Class of the aggregate.
             id_: Its id.
             version: After so many events.
-            as_of: An aware time: every event up to the first one that happened later.
+            as_of: An aware time: every event up to the first one that happened later. Or a
+                position: every event that the log had up to there.
 
         Raises:
             AggregateNotFoundError: Nothing is stored of it, or nothing had happened by then.
@@ -303,6 +312,25 @@ class App:
         chosen = None if streams is None else list(streams)
         registry = self.log.codec.registry
         return LiveView(self.log, projection, registry=registry, streams=chosen)
+
+    def replay(
+        self,
+        into: str | Views,
+        names: Iterable[str] | None = None,
+        **options: Unpack[ReplayOptions],
+    ) -> Replayed:
+        """Make read models as they were, into other views; see :func:`eventcore.replay.replaying.replay`.
+
+        Args:
+            into: A URL such as ``sqlite:///past.db``, or views that are open.
+            names: Which read models; all of them by default.
+            options: ``until=``, a position or an aware time, and others of that function.
+        """
+        from eventcore.replay import replay  # noqa: PLC0415 - only where used
+
+        chosen = self.projections if names is None else self._projections_named(names)
+        with views_at(into, self.log, clock=self._clock) as views:
+            return replay(self.log, chosen, views, clock=self._clock, **options)
 
     def process_runner(self, processes: Iterable[ProcessManager] | None = None) -> ProcessRunner:
         """Runs process managers: folds events, sends commands, records what came due.

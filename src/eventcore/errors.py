@@ -7,6 +7,7 @@
     │   ├── MissingExtraError         fix:    install the named extra
     │   ├── SchemaMismatchError       fix:    a table exists with another shape
     │   ├── DefinitionChangedError    fix:    another definition made a projection's rows: rebuild
+    │   ├── ReplayRefusedError        fix:    the target of a replay holds something else
     │   └── RegistrationError         fix:    two event types share a name, …
     ├── InvalidEventError             fix:    from outside, and no event; carries a reason code
     ├── InputError                    fix:    a file is missing, damaged or forbidden
@@ -110,6 +111,18 @@ class DefinitionChangedError(ConfigurationError):
         "The rows of projection {projection} in {database} were made {what}. Rebuild it beside "
         "them: eventcore projections rebuild {projection}; or, if the change makes no other rows: "
         "eventcore projections accept {projection}"
+    )
+
+
+class ReplayRefusedError(ConfigurationError):
+    """The target of a replay holds rows that are not those asked for. Nothing was changed.
+
+    Name another target; or drop what an earlier replay left there.
+    """
+
+    template = (
+        "Projection {projection} is not replayed into {database}: {problem}. {action}. "
+        "Nothing was changed"
     )
 
 

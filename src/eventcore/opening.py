@@ -6,7 +6,8 @@ What a backend needs is imported only when a URL names it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -126,6 +127,24 @@ def open_views(  # noqa: PLR0913 - each backend has its own
     raise ConfigurationError(
         message=f"A {type(log).__name__} holds no read models: name their database with views=URL"
     )
+
+
+@contextmanager
+def views_at(
+    into: str | Views, log: Log, *, clock: Callable[[], datetime] | None = None
+) -> Iterator[Views]:
+    """Views at a URL, closed after the block; or such as are open already, and stay so.
+
+    Args:
+        into: Which.
+        log: See :func:`open_views`, as is the clock.
+        clock: Likewise.
+    """
+    if not isinstance(into, str):
+        yield into
+        return
+    with closing(open_views(into, log, clock=clock)) as views:
+        yield views
 
 
 def _postgres_views(url: str | None, log: Log, *, create: bool, notify: bool) -> Views | None:

@@ -10,6 +10,7 @@ from uuid import UUID
 import typer
 from rich.tree import Tree
 
+from eventcore.cli.differences import diff
 from eventcore.cli.options import EPILOG, OPTIONS
 from eventcore.cli.output import answer_no, cell, console, print_document, print_json, print_records
 from eventcore.errors import ConfigurationError
@@ -17,6 +18,7 @@ from eventcore.events.recorded import Recorded
 from eventcore.stores.log import EVERYTHING, Log, LogFilter
 
 program = typer.Typer(help="Look into the log.")
+program.command(epilog=EPILOG)(diff)
 
 _COLUMNS = ("position", "timestamp", "type", "stream", "version", "userId")
 

@@ -22,6 +22,7 @@ from eventcore.cli import (
     ingesting,
     processes,
     projections,
+    replaying,
     schemas,
     sealing,
     states,
@@ -72,6 +73,7 @@ program.command("query", epilog=EPILOG)(states.query)
 program.add_typer(projections.program, name="projections", epilog=EPILOG)
 program.add_typer(processes.program, name="processes", epilog=EPILOG)
 program.command("archive", epilog=EPILOG)(archiving.archive)
+program.command("replay", epilog=EPILOG)(replaying.replay)
 program.command("copy", epilog=EPILOG)(copying.copy)
 program.command("seal", epilog=EPILOG)(sealing.seal)
 program.command("verify", epilog=EPILOG)(verifying.verify)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -11,6 +10,7 @@ import typer
 from eventcore.cli.importing import import_own
 from eventcore.cli.options import OPTIONS
 from eventcore.cli.output import answer_no, print_document, print_records
+from eventcore.cli.places import place_of
 from eventcore.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,33 +32,45 @@ def state(
         None, min=1, help="As it was at this version of its stream."
     ),
     as_of: str | None = typer.Option(
-        None, metavar="TIME", help="As it was at this time, e.g. 2011-12-01T09:00:00Z."
+        None,
+        metavar="TIME|POSITION",
+        help="As it was at this time, e.g. 2011-12-01T09:00:00Z, or at this position of the log.",
     ),
 ) -> None:
     """Print what an aggregate is, or was at an earlier version or time, from its events alone."""
+    if version is not None and as_of is not None:
+        raise ConfigurationError(message="--version and --as-of exclude each other")
+    cls = aggregate_of_kind(kind)
+    place = None if as_of is None else place_of("--as-of", as_of)
+    with OPTIONS.open() as app:
+        aggregate = app.get(cls, id_, version=version, as_of=place)
+    if not aggregate.exists:
+        when = "" if place is None and version is None else " at that point"
+        answer_no("NotFound", f"{cls.stream_of(id_)} does not exist{when}")
+    print_document({"stream": aggregate.stream, **readable(aggregate)})
+
+
+def aggregate_of_kind(kind: str) -> type[Aggregate]:
+    """The class of aggregates that a person means, one of his own modules' among them.
+
+    Raises:
+        ConfigurationError: There is none; the message lists those there are.
+    """
     import eventcore.aggregates  # noqa: F401, PLC0415 - its import declares the built-in ones
-    from eventcore.aggregates.aggregate import (  # noqa: PLC0415 - only this command
+    from eventcore.aggregates.aggregate import (  # noqa: PLC0415 - only these commands
         aggregate_class_of,
         aggregate_classes,
     )
 
     import_own(OPTIONS.modules)
-    if version is not None and as_of is not None:
-        raise ConfigurationError(message="--version and --as-of exclude each other")
     cls = aggregate_class_of(kind)
     if cls is None:
         kinds = ", ".join(known.category for known in aggregate_classes())
         raise ConfigurationError(message=f"There is no kind {kind!r} of aggregate, only {kinds}")
-    moment = None if as_of is None else _time(as_of)
-    with OPTIONS.open() as app:
-        aggregate = app.get(cls, id_, version=version, as_of=moment)
-    if not aggregate.exists:
-        when = "" if moment is None and version is None else " at that point"
-        answer_no("NotFound", f"{cls.stream_of(id_)} does not exist{when}")
-    print_document({"stream": aggregate.stream, **_readable(aggregate)})
+    return cls
 
 
-def _readable(aggregate: Aggregate) -> dict[str, Any]:
+def readable(aggregate: Aggregate) -> dict[str, Any]:
     """What an aggregate is, in the words of its read models rather than of its fold."""
     from eventcore.aggregates import Order  # noqa: PLC0415 - see state
 
@@ -69,22 +81,6 @@ def _readable(aggregate: Aggregate) -> dict[str, Any]:
         fields["total_amount"] = aggregate.total_amount
         fields["items"] = [line._asdict() for line in aggregate.items]
     return fields
-
-
-def _time(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        message = f"--as-of {text!r} is not a time like 2011-12-01T09:00:00Z"
-        raise ConfigurationError(message=message) from error
-    if moment.tzinfo is None:
-        message = f"--as-of {text!r} needs an offset, such as Z for UTC"
-        raise ConfigurationError(message=message)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        message = f"--as-of {text!r} lies outside the years 1 to 9999 of UTC"
-        raise ConfigurationError(message=message) from error
 
 
 def query(

@@ -89,15 +89,21 @@ class Repository:
         self._lock = threading.Lock()
 
     def get(
-        self, cls: type[A], id_: str, *, version: int | None = None, as_of: datetime | None = None
+        self,
+        cls: type[A],
+        id_: str,
+        *,
+        version: int | None = None,
+        as_of: datetime | int | None = None,
     ) -> A:
-        """The aggregate now, at a version, or at a time.
+        """The aggregate now, at a version, at a time, or at a position of the log.
 
         Args:
             cls: Class of the aggregate.
             id_: Its id.
             version: After so many events.
-            as_of: As it was at this time: every event up to the first one that happened later.
+            as_of: As it was at this time: every event up to the first one that happened later; or
+                as it was when the log ended at this position.
 
         Raises:
             AggregateNotFoundError: Nothing is stored of it, or nothing had happened yet.
@@ -109,8 +115,10 @@ class Repository:
             raise ConfigurationError(message="give version or as_of, not both")
         if version is not None:
             return self._at_version(cls, id_, version)
-        if as_of is not None:
+        if isinstance(as_of, datetime):
             return self._at_time(cls, id_, as_of)
+        if as_of is not None:
+            return self._at_position(cls, id_, as_of)
         aggregate = self.load(cls, id_)
         if not aggregate.exists:
             raise self._not_found(cls, id_)
@@ -275,6 +283,17 @@ class Repository:
         aggregate.fold(event.payload for event in events)
         if not aggregate.exists:
             raise self._not_found(cls, id_, f" as of {moment}")
+        return aggregate
+
+    def _at_position(self, cls: type[A], id_: str, position: int) -> A:
+        aggregate = cls(id=id_)
+        for page in self._pages(aggregate.stream, after=0, until=None):
+            rows = [row for row in page if row[0] <= position]
+            self._fold(aggregate, rows)
+            if len(rows) < len(page):
+                break
+        if not aggregate.exists:
+            raise self._not_found(cls, id_, f" at position {position}")
         return aggregate
 
     def _not_found(self, cls: type[Aggregate], id_: str, when: str = "") -> AggregateNotFoundError:

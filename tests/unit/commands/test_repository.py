@@ -127,6 +127,20 @@ def test_a_time_before_an_event_ends_the_prefix_even_where_a_later_one_has_an_ol
     assert (found.version, found.status) == (1, OrderStatus.CREATED)
 
 
+def test_an_aggregate_is_given_as_it_was_at_a_position_of_the_log(log):
+    shop = Shop(log)
+    fill(shop, 2)
+    first, last = (event.position for event in log.read_stream("order-o-1"))
+
+    found = [
+        shop.repository.get(Order, "o-1", as_of=at).version for at in (first, last - 1, last, 10**9)
+    ]
+
+    assert found == [1, 1, 2, 2]
+    with pytest.raises(AggregateNotFoundError, match=f"at position {first - 1}"):
+        shop.repository.get(Order, "o-1", as_of=first - 1)
+
+
 @pytest.mark.parametrize("version", [0, -1, 4])
 def test_a_version_that_is_not_there_is_refused_by_name(log, version):
     shop = Shop(log)
