@@ -4,7 +4,7 @@ The expected rows are made by loops over the first so many events, which know no
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,7 +23,9 @@ from eventcore.events.catalogue import (
     UserRegistered,
 )
 from eventcore.events.recorded import Recorded
+from eventcore.events.registry import EventRegistry
 from eventcore.projections import Projection, built_in_projections
+from eventcore.replay.shards import Shards
 from eventcore.stores.log import ANY_VERSION, Log, StreamAppend
 from eventcore.testing.plain_folds import PlainFold
 from tests.unit.projections.shops import Baskets, DailySales, Lines, Spenders, Stock
@@ -136,3 +138,36 @@ def rows_in(views: Any, of: Sequence[Projection] | None = None) -> dict[str, lis
             rows = table.encode(list(views.query(table)))
             found[table.name] = table.decode(sorted(rows, key=_key_of(table)))
     return found
+
+
+class MemoryShards:
+    """A log of this process in shards, each read alone; for executors of threads."""
+
+    def __init__(self, log: Log, shards: int = 3) -> None:
+        self.log = log
+        self.shards = shards
+        self.reads: list[Shards] = []
+
+    @property
+    def division(self) -> str:
+        return f"{self.shards} of a test"
+
+    @property
+    def registry(self) -> EventRegistry:
+        return self.log.codec.registry
+
+    def groups(self, workers: int | None) -> list[Shards]:
+        return [(shard,) for shard in range(self.shards)]
+
+    def read(
+        self, shards: Shards, *, until: int, types: frozenset[str] | None
+    ) -> Iterator[list[Recorded[Any]]]:
+        self.reads.append(shards)
+        events = [
+            event
+            for event in self.log.read(until=until)
+            if sum(event.stream.encode()) % self.shards in shards
+            and (types is None or event.type in types)
+        ]
+        for first in range(0, len(events), 5):
+            yield events[first : first + 5]

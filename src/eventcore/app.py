@@ -35,7 +35,7 @@ from eventcore.events.context import EventContext, event_context
 from eventcore.events.event import DomainEvent
 from eventcore.events.identifiers import UUIDv7Generator
 from eventcore.events.recorded import Recorded
-from eventcore.opening import open_log, open_views, system_clock, views_at
+from eventcore.opening import open_log, open_views, shard_source, system_clock, views_at
 from eventcore.settings import Settings, parse_store_url
 from eventcore.stores.log import Log, store_of
 
@@ -319,7 +319,7 @@ class App:
         names: Iterable[str] | None = None,
         **options: Unpack[ReplayOptions],
     ) -> Replayed:
-        """Make read models as they were, into other views; see :func:`eventcore.replay.replaying.replay`.
+        """Make read models as they were; see :func:`eventcore.replay.replaying.replay`.
 
         Args:
             into: A URL such as ``sqlite:///past.db``, or views that are open.
@@ -330,7 +330,8 @@ class App:
 
         chosen = self.projections if names is None else self._projections_named(names)
         with views_at(into, self.log, clock=self._clock) as views:
-            return replay(self.log, chosen, views, clock=self._clock, **options)
+            source = shard_source(self.settings.store, self.log.codec) if self._owns_log else None
+            return replay(self.log, chosen, views, source=source, clock=self._clock, **options)
 
     def process_runner(self, processes: Iterable[ProcessManager] | None = None) -> ProcessRunner:
         """Runs process managers: folds events, sends commands, records what came due.

@@ -36,6 +36,7 @@
     │   ├── CheckpointMovedError      retry:  another runner advanced the same projection
     │   ├── ReadModelsDifferError     look:   a rebuild made other rows: nothing was replaced
     │   └── ViewsOfAnotherLogError    fix:    its rows were made from another log: rebuild them
+    ├── ReplayBrokenOffError          retry:  a process of a replay ended; what is done is kept
     ├── WaitTimeoutError              retry:  a read model did not reach the position in time
     ├── RetriesExhaustedError         retry:  a command lost its race too many times
     ├── DemoFailedError               look:   the demo found a difference
@@ -402,6 +403,18 @@ class ViewsOfAnotherLogError(ProjectionError):
         "The rows of projection {projection} in {database} were made from another log, or from a "
         "later state of this one: {problem}. Open the log they belong to, or rebuild them: "
         "eventcore projections rebuild {projection}"
+    )
+
+
+class ReplayBrokenOffError(EventCoreError):
+    """A process of a replay ended by itself: it was killed, or out of memory. Do it again.
+
+    What was written is kept; the next call goes on with the shards that are missing.
+    """
+
+    template = (
+        "A process of the replay ended by itself ({problem}). Repeat the command: it goes on with "
+        "what is missing. If memory is short, take fewer processes"
     )
 
 

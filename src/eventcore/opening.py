@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from eventcore.errors import ConfigurationError, MissingExtraError
 from eventcore.events.codec import Codec
-from eventcore.settings import StoreLocation, parse_store_url
+from eventcore.settings import StoreLocation, parse_store_url, without_creating
 from eventcore.stores.log import Log, store_of
 
 if TYPE_CHECKING:
     from eventcore.projections.views import Views
+    from eventcore.replay.shards import ShardSource
     from eventcore.stores.postgres.connections import PostgresConnections
 
 
@@ -230,3 +231,17 @@ def _require(package: str, *, feature: str, extra: str) -> None:
 def system_clock() -> datetime:
     """The time, aware UTC, for whoever brings no clock."""
     return datetime.now(UTC)  # noqa: TID251 - read models are opened without an application too
+
+
+def shard_source(url: str, codec: Codec) -> ShardSource | None:
+    """The events of a log in shards, for replays in other processes; None: it is in memory.
+
+    Args:
+        url: Of the log.
+        codec: Reads the events.
+    """
+    from eventcore.replay.sources import LogShards  # noqa: PLC0415 - only where used
+
+    if parse_store_url(url).scheme == "memory":
+        return None
+    return LogShards(open_log, without_creating(url), codec)

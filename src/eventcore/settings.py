@@ -59,6 +59,9 @@ SHARES_MAX: Final = 64
 WORKERS_MAX: Final = SHARES_MAX
 """More workers than shares would have nothing to do."""
 
+REPLAY_PROCESSES_MAX: Final = 256
+"""Processes of one replay on one machine: nothing has more shards to give them."""
+
 _FORMS: Final = (
     "memory://, sqlite:///relative.db, sqlite:////absolute.db, "
     "postgresql://user:password@host/database, dynamodb://table?region=name"

@@ -14,7 +14,7 @@ from eventcore.cli.output import cell, console, errors, print_json, progress_bar
 from eventcore.cli.places import place_of
 from eventcore.cli.readmodels import all_projections, find_projection
 from eventcore.errors import ConfigurationError
-from eventcore.settings import parse_store_url
+from eventcore.settings import REPLAY_PROCESSES_MAX, parse_store_url
 
 if TYPE_CHECKING:
     from eventcore.app import App
@@ -38,6 +38,9 @@ def replay(
     into: str = _Into,
     until: str | None = _Until,
     projections: list[str] | None = _Projections,
+    processes: int | None = typer.Option(
+        None, min=1, max=REPLAY_PROCESSES_MAX, help="Divide the work among N processes here."
+    ),
     drop: bool = typer.Option(False, "--drop", help="Drop what an earlier replay made there."),
 ) -> None:
     """Make read models as they were at a time or a position, in a database of their own.
@@ -62,6 +65,7 @@ def replay(
                 views,
                 [one.name for one in chosen],
                 until=place,
+                processes=processes,
                 on_progress=lambda at, end: progress.update(task, completed=at, total=end),
             )
         _report(done, views, chosen, seconds=time.monotonic() - started)

@@ -12,7 +12,7 @@ goes on with the same one, or is told that it is another.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import ClassVar, Final, NamedTuple
 
 from eventcore.errors import ReplayRefusedError
@@ -39,7 +39,8 @@ class ReplayRow(NamedTuple):
         time: See :class:`eventcore.replay.cuts.Cut`.
         anchor_position: Of the last event at or below that position, if there is one.
         anchor_event: Its id.
-        shares: In how many shares they are made; 0: as a whole.
+        division: How they are made in shards, see
+            :class:`eventcore.replay.shards.ShardSource`; empty: as a whole.
     """
 
     projection: str
@@ -48,7 +49,7 @@ class ReplayRow(NamedTuple):
     time: str | None
     anchor_position: int | None
     anchor_event: str | None
-    shares: int
+    division: str
 
     @property
     def cut(self) -> Cut:
@@ -66,11 +67,34 @@ class ReplayRow(NamedTuple):
 REPLAYS: Final = Table("eventcore_replays", ReplayRow, key=["projection"], internal=True)
 
 
+class ShardDoneRow(NamedTuple):
+    """A shard whose rows are all written.
+
+    Attributes:
+        projection: Whose rows.
+        shard: Its number.
+        events: How many events its task looked at; 0 for the others of one task.
+    """
+
+    projection: str
+    shard: int
+    events: int
+
+
+SHARDS_DONE: Final = Table(
+    "eventcore_replayed_shards",
+    ShardDoneRow,
+    key=["projection", "shard"],
+    group=["projection"],
+    internal=True,
+)
+
+
 class Replays(Projection):
-    """Owns the table; no event changes it."""
+    """Owns the tables; no event changes them."""
 
     name = "eventcore_replays"
-    tables = (REPLAYS,)
+    tables = (REPLAYS, SHARDS_DONE)
     fingerprint: ClassVar[str] = "1"
 
 
@@ -97,13 +121,16 @@ class Target:
         self._projections = projections
         self.resumed = False
 
-    def begin(self, cut: Cut, until: str, shares: dict[str, int]) -> list[ReplayRow]:
+    def begin(
+        self, cut: Cut, until: str, *, apart: Collection[str], division: str
+    ) -> list[ReplayRow]:
         """Note what is about to be replayed; what is noted already is checked instead.
 
         Args:
             cut: Where it ends, as of now.
             until: What was asked for: equal texts go on with each other.
-            shares: Names of projections to be made in shares, and in how many.
+            apart: Names of projections that are to be made in shards.
+            division: How shards can be read; empty: not at all.
 
         Returns:
             One row a projection, in their order: of one that was begun, where it ends was settled
@@ -121,6 +148,7 @@ class Target:
                 self._check_free(projection)
             else:
                 self._check_same(projection, found, until)
+                self._check_division(projection, found, division)
         fresh = [one.name for one in self._projections if one.name not in noted]
         self.resumed = len(fresh) < len(self._projections)
         if fresh:
@@ -134,7 +162,7 @@ class Target:
                     cut.time,
                     anchor and anchor.position,
                     anchor and anchor.event,
-                    shares.get(name, 0),
+                    division if name in apart else "",
                 )
                 for name in fresh
             ]
@@ -176,6 +204,16 @@ class Target:
         if problem_of_log is not None:
             self._refuse(projection, f"its rows there are of another log: {problem_of_log}", again)
 
+    def _check_division(self, projection: Projection, found: ReplayRow, division: str) -> None:
+        if found.division in {"", division}:
+            return
+        self._refuse(
+            projection,
+            f"its rows there are being made in shards ({found.division}), which this source does "
+            "not have",
+            "Go on with the log and the archive it was begun with, or drop those rows (--drop)",
+        )
+
     def _refuse(self, projection: Projection, problem: str, action: str) -> None:
         raise ReplayRefusedError(
             projection=projection.name, database=self.views.name, problem=problem, action=action
@@ -199,5 +237,7 @@ def drop_replays(views: Views, projections: Iterable[Projection]) -> list[str]:
             for unit in lot.units(kept):
                 transaction.delete(WORK, list(map(WORK.key_of, lot.work(kept, unit.unit))))
                 transaction.delete(UNITS, [UNITS.key_of(unit)])
+            shards = views.query(SHARDS_DONE, {"projection": name})
+            transaction.delete(SHARDS_DONE, list(map(SHARDS_DONE.key_of, shards)))
             transaction.delete(REPLAYS, [name])
     return names

@@ -1,0 +1,49 @@
+"""Pools: processes on this machine that fold shards, and end with the one that began them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+from eventcore.errors import ConfigurationError
+from eventcore.settings import REPLAY_PROCESSES_MAX
+
+
+@contextmanager
+def processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes, which are new ones: nothing that is open here is open in them.
+
+    Args:
+        count: How many, 1 to
+            :data:`~eventcore.settings.REPLAY_PROCESSES_MAX`.
+
+    Raises:
+        ConfigurationError: It is out of these bounds.
+    """
+    if not 1 <= count <= REPLAY_PROCESSES_MAX:
+        raise ConfigurationError(
+            message=f"A replay takes 1 to {REPLAY_PROCESSES_MAX} processes, not {count}"
+        )
+    pool = ProcessPoolExecutor(
+        count, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+    )
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """See that this process ends when its parent was killed: nobody would tell it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
