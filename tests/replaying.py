@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from eventcore.events import DomainEvent, NewEvent, stream_of
@@ -24,8 +24,12 @@ from eventcore.events.catalogue import (
 )
 from eventcore.events.recorded import Recorded
 from eventcore.events.registry import EventRegistry
+from eventcore.lake.layout import shard_of
+from eventcore.lake.reading import Archive, recorded_of
 from eventcore.projections import Projection, built_in_projections
+from eventcore.replay.archives import ArchiveAccess, ArchiveShards
 from eventcore.replay.shards import Shards
+from eventcore.replay.sources import LogShards
 from eventcore.stores.log import ANY_VERSION, Log, StreamAppend
 from eventcore.testing.plain_folds import PlainFold
 from tests.unit.projections.shops import Baskets, DailySales, Lines, Spenders, Stock
@@ -171,3 +175,26 @@ class MemoryShards:
         ]
         for first in range(0, len(events), 5):
             yield events[first : first + 5]
+
+    def parquet(self) -> None:
+        return
+
+
+def archive_shards(archive: Archive, log: Log) -> ArchiveShards:
+    """The shards of an archive, beside a log that stays open."""
+
+    class Open:
+        read_page = staticmethod(log.read_page)
+        head = staticmethod(log.head)
+
+        def close(self) -> None:
+            """Others use it."""
+
+    access = ArchiveAccess(
+        lambda _url: archive,
+        recorded_of,
+        shard_of,
+        lambda _archive: tuple(f"{archive.url}/{file.name}" for file in archive.files()),
+    )
+    source = LogShards(lambda _url, _codec: cast("Log", Open()), "the log", log.codec)
+    return ArchiveShards(access, archive.url, len(archive.shards()), log=source)

@@ -18,6 +18,7 @@ from eventcore.settings import StoreLocation, parse_store_url, without_creating
 from eventcore.stores.log import Log, store_of
 
 if TYPE_CHECKING:
+    from eventcore.lake.reading import Archive
     from eventcore.projections.views import Views
     from eventcore.replay.shards import ShardSource
     from eventcore.stores.postgres.connections import PostgresConnections
@@ -233,15 +234,37 @@ def system_clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - read models are opened without an application too
 
 
-def shard_source(url: str, codec: Codec) -> ShardSource | None:
+def shard_source(url: str, codec: Codec, archive: str | None = None) -> ShardSource | None:
     """The events of a log in shards, for replays in other processes; None: it is in memory.
 
     Args:
         url: Of the log.
         codec: Reads the events.
+        archive: URL of an archive of it: its shards are read from there, as far as it goes.
     """
     from eventcore.replay.sources import LogShards  # noqa: PLC0415 - only where used
 
     if parse_store_url(url).scheme == "memory":
         return None
-    return LogShards(open_log, without_creating(url), codec)
+    log = LogShards(open_log, without_creating(url), codec)
+    if archive is None:
+        return log
+    from eventcore.lake.layout import shard_of  # noqa: PLC0415 - an extra
+    from eventcore.lake.reading import open_archive, recorded_of  # noqa: PLC0415 - likewise
+    from eventcore.replay.archives import ArchiveAccess, ArchiveShards  # noqa: PLC0415 - likewise
+
+    shards = len(open_archive(archive).shards())
+    if not shards:
+        return log  # nothing is archived yet
+    access = ArchiveAccess(open_archive, recorded_of, shard_of, _paths_of)
+    return ArchiveShards(access, archive, shards, log=log)
+
+
+def _paths_of(archive: Archive) -> tuple[str, ...] | None:
+    """Paths of an archive's files; None if they are not on this machine."""
+    from eventcore.lake.folders import LocalFolder  # noqa: PLC0415 - an extra
+
+    folder = archive.folder
+    if not isinstance(folder, LocalFolder):
+        return None
+    return tuple(str(folder.path / file.name) for file in archive.files())

@@ -30,7 +30,8 @@ TASKS_AHEAD_MAX: Final = 64
 WRITTEN_ROWS: Final = 20_000
 """Rows of one transaction: more would hold the write lock for long and gain nothing."""
 
-_Part = list[tuple[str, list[StoredRow]]]
+RowsOfTables = list[tuple[str, list[StoredRow]]]
+"""Names of tables, and rows of each that are written together."""
 
 
 class Gathering:
@@ -137,14 +138,14 @@ class Gathering:
         """
         if rows.rows.get(UNITS.name):
             self._lot.ensure()
-        *first, last = _parts(rows.rows)
+        *first, last = parts_of(rows.rows)
         for part in first:
             self._write(part)
         self._write(last, done=rows)
         self._written += 1
         self.events += rows.events
 
-    def _write(self, part: _Part, *, done: ShardRows | None = None) -> None:
+    def _write(self, part: RowsOfTables, *, done: ShardRows | None = None) -> None:
         with self._views.transaction() as transaction:
             for name, stored in part:
                 transaction.write(TableChanges(self._tables[name], stored, ()))
@@ -168,9 +169,9 @@ class Gathering:
                     transaction.advance(name, before[name], position, anchor=anchor)
 
 
-def _parts(rows: dict[str, list[StoredRow]]) -> list[_Part]:
+def parts_of(rows: dict[str, list[StoredRow]]) -> list[RowsOfTables]:
     """Rows by table in parts of at most :data:`WRITTEN_ROWS`; at least one part."""
-    parts: list[_Part] = [[]]
+    parts: list[RowsOfTables] = [[]]
     room = WRITTEN_ROWS
     for name, stored in rows.items():
         first = 0

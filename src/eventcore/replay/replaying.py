@@ -23,6 +23,7 @@ from eventcore.replay.cuts import Cut, cut_of
 from eventcore.replay.gathering import Gathering
 from eventcore.replay.paging import Paging
 from eventcore.replay.pools import processes as pool_of
+from eventcore.replay.querying import make_by_query, may_be_queried
 from eventcore.replay.shards import ShardSource, ShardTask
 from eventcore.replay.targets import ReplayRow, Target, as_replayed
 from eventcore.stores.log import Log
@@ -42,7 +43,8 @@ class Replayed(NamedTuple):
         resumed: It went on with one that was begun before.
         parked: Keys whose events wait since one of them failed, as in any read model.
         together: Names of projections that were made as a whole, in one process.
-        apart: Names of those that were made in shares.
+        apart: Names of those that were made in shards.
+        queried: Names of those whose rows a query made, as far as the archive goes.
     """
 
     until: str
@@ -52,6 +54,7 @@ class Replayed(NamedTuple):
     parked: int
     together: tuple[str, ...]
     apart: tuple[str, ...] = ()
+    queried: tuple[str, ...] = ()
 
 
 class ReplayOptions(TypedDict, total=False):
@@ -139,12 +142,14 @@ class _Run:
         self._cut = cut_of(until, log.head())
         self._until = "the head" if until is None else self._cut.label
         self._rows: list[ReplayRow] = []
+        self._files = None if source is None else source.parquet()
+        self._queried: list[str] = []
         self.workers: int | None = None
 
     def begin(self, *, divided: bool) -> None:
         """Note in the target what is to be made, and how; or find that noted."""
         division = self._source.division if self._source is not None else ""
-        apart = [one.name for one in self._projections if divided and may_be_apart(one)]
+        apart = [one.name for one in self._projections if divided and self._may_be_apart(one)]
         self._rows = self._target.begin(self._cut, self._until, apart=apart, division=division)
 
     @contextmanager
@@ -172,6 +177,7 @@ class _Run:
             parked=sum(len(lot.units(as_replayed(one).name)) for one in self._projections),
             together=tuple(row.projection for row in self._rows if not row.division),
             apart=tuple(row.projection for row in self._rows if row.division),
+            queried=tuple(self._queried),
         )
 
     def _make(self, cut: Cut, executor: Executor | None, on_progress: OnReplayed) -> int:
@@ -180,6 +186,7 @@ class _Run:
         here = [one for one, row in rows.items() if row.cut == cut]
         apart = [one for one in here if rows[one].division]
         together = [one for one in here if not rows[one].division]
+        self._query(together, cut)
         paging = Paging(self._log, self._views, together, cut=cut, clock=self._clock)
         gathering = Gathering(self._views, apart, self._tasks(apart, cut))
         # Each page of the one and each shard of the others is a step of the way.
@@ -197,6 +204,19 @@ class _Run:
                 tell(cut.position if together else 0)
         gathering.finish(self._log, cut.position)
         return max(paging.events, gathering.events)
+
+    def _may_be_apart(self, projection: Projection) -> bool:
+        # A query is faster than any number of processes.
+        is_queried = self._files is not None and may_be_queried(projection, self._log.codec)
+        return may_be_apart(projection) and not is_queried
+
+    def _query(self, together: Sequence[Projection], cut: Cut) -> None:
+        """Make the rows of summaries as far as an archive goes; the rest is made by pages."""
+        for one in together:
+            if self._files is None or not may_be_queried(one, self._log.codec):
+                continue
+            if make_by_query(one, self._files, log=self._log, into=self._views, cut=cut):
+                self._queried.append(one.name)
 
     def _tasks(self, apart: Sequence[Projection], cut: Cut) -> list[ShardTask]:
         if not apart:

@@ -26,6 +26,21 @@ Shards = tuple[int, ...]
 """Numbers of shards that are folded together."""
 
 
+class ParquetFiles(NamedTuple):
+    """Files of an archive.
+
+    Their columns are ``position``, ``stream``, ``version``, ``type``, ``schema_version``,
+    ``timestamp`` and ``body``: JSON with the payload under ``data``.
+
+    Attributes:
+        paths: All of them, on this machine.
+        until: Every event up to this position is in them.
+    """
+
+    paths: tuple[str, ...]
+    until: int
+
+
 class ShardSource(Protocol):
     """Where shards are read; a plain value that can be pickled, and opens what it names itself.
 
@@ -60,6 +75,9 @@ class ShardSource(Protocol):
         Raises:
             StoreError: They cannot be read.
         """
+
+    def parquet(self) -> ParquetFiles | None:
+        """Files that a query can read; None: there are none."""
 
 
 @dataclass(frozen=True, slots=True)

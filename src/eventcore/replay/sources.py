@@ -1,13 +1,14 @@
-"""Sources of shards: a log, or an archive and what its log has beyond, opened where they are read.
+"""Sources of shards: a log that is opened where its shards are read.
 
-They hold URLs and functions that open them, so that they can be sent to other processes.
+It holds a URL and a function that opens it, so that it can be sent to other processes. Archives:
+:mod:`eventcore.replay.archives`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from typing import Any, Final
 
 from eventcore.errors import ConfigurationError
@@ -56,6 +57,15 @@ class LogShards:
         """See :class:`eventcore.replay.shards.ShardSource`."""
         return self._codec.registry
 
+    @property
+    def codec(self) -> Codec:
+        """Reads the events."""
+        return self._codec
+
+    def open(self) -> AbstractContextManager[Log]:
+        """The log, closed after the block."""
+        return closing(self._open_log(self._url, self._codec))
+
     def groups(self, workers: int | None) -> list[Shards]:
         """See :class:`eventcore.replay.shards.ShardSource`."""
         groups = min(workers or LOG_GROUPS, SHARES_DEFAULT)
@@ -64,13 +74,17 @@ class LogShards:
     def read(self, shards: Shards, *, until: int, types: frozenset[str] | None) -> Iterator[Events]:
         """See :class:`eventcore.replay.shards.ShardSource`."""
         wanted = frozenset(shards)
-        with closing(self._open_log(self._url, self._codec)) as log:
+        with self.open() as log:
             for events in pages_until(log, after=0, until=until, types=types):
                 yield [
                     event
                     for event in events
                     if share_of_stream(event.stream, SHARES_DEFAULT) in wanted
                 ]
+
+    def parquet(self) -> None:
+        """See :class:`eventcore.replay.shards.ShardSource`: there are none."""
+        return
 
 
 def pages_until(
