@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml uv.lock Makefile
 	  $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
 	fi
 	@if [ ! -x $(BIN)/python ]; then $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv; fi
-	@$(UV) sync --quiet --locked --all-groups --extra cli --extra postgres --extra dynamodb --extra lake --extra crypto --extra otel --inexact
+	@$(UV) sync --quiet --locked --all-groups --extra cli --extra postgres --extra dynamodb --extra lake --extra dask --extra crypto --extra otel --inexact
 	@touch $@
 
 setup: $(STAMP) ## create .venv with everything the other targets need

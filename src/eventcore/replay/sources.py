@@ -68,7 +68,7 @@ class LogShards:
 
     def groups(self, workers: int | None) -> list[Shards]:
         """See :class:`eventcore.replay.shards.ShardSource`."""
-        groups = min(workers or LOG_GROUPS, SHARES_DEFAULT)
+        groups = min(2 * workers if workers else LOG_GROUPS, SHARES_DEFAULT)
         return [tuple(range(one, SHARES_DEFAULT, groups)) for one in range(groups)]
 
     def read(self, shards: Shards, *, until: int, types: frozenset[str] | None) -> Iterator[Events]:
