@@ -106,6 +106,7 @@ def _report(done: Replayed, views: Views, chosen: list[Projection], *, seconds: 
                 "parked": done.parked,
                 "together": list(done.together),
                 "apart": list(done.apart),
+                "queried": list(done.queried),
                 "rows": rows,
                 "seconds": round(seconds, 3),
             }

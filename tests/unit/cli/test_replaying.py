@@ -36,6 +36,7 @@ def test_a_read_model_is_replayed_until_a_position(paid: Call):
         "parked": 0,
         "together": ["orders"],
         "apart": [],
+        "queried": [],
         "rows": {"orders": 1},
     }
     assert statuses(paid) == ["created"]
