@@ -16,8 +16,9 @@ from decimal import Decimal
 from typing import ClassVar, NamedTuple
 
 from eventcore import EventCoreError, open_app
-from eventcore.app import open_views, shard_source
+from eventcore.app import open_views
 from eventcore.events.catalogue import OrderCreated
+from eventcore.opening import shard_source
 from eventcore.projections import Table
 from eventcore.projections.read_models import ORDERS, Orders
 from eventcore.projections.summaries import Summary, count, field, sum_of

@@ -36,6 +36,7 @@ from tests.unit.projections.shops import Baskets, DailySales, Lines, Spenders, S
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 CURRENCIES = ("GBP", "EUR")
+IDS = ("1", "2", "é", "x#1", "y", "z")
 PRODUCTS = ("apple", "pear", "fig")
 
 Happened = tuple[DomainEvent, datetime]
@@ -51,19 +52,19 @@ def moment(second: float) -> datetime:
     return BEGIN + timedelta(seconds=second)
 
 
-def random_history(seed: int, events: int) -> list[Happened]:
-    """Events of a few streams; their times mostly grow, and now and then step back or far ahead."""
+def random_history(seed: int, events: int, ids: Sequence[str] = IDS) -> list[Happened]:
+    """Events of some streams; their times mostly grow, and now and then step back or far ahead."""
     chance = random.Random(seed)
     history, second = [], 0.0
     for _ in range(events):
         second += chance.choice([0, 1, 1, 2, 30])
         told = second + chance.choice([0, 0, 0, 0, -40, 60])
-        history.append((_payload(chance), moment(max(told, 0))))
+        history.append((_payload(chance, ids), moment(max(told, 0))))
     return history
 
 
-def _payload(chance: random.Random) -> DomainEvent:
-    id_ = chance.choice(["1", "2", "é", "x#1", "y", "z"])
+def _payload(chance: random.Random, ids: Sequence[str]) -> DomainEvent:
+    id_ = chance.choice(ids)
     user = chance.choice([None, "u1", "u2"])
     price = Decimal(chance.randrange(1, 10_000)) / 100
     items = tuple(

@@ -46,8 +46,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def store(folder: Path) -> str:
     """URL of a log of :data:`EVENTS` events."""
     url = f"sqlite:///{folder}/eventcore.db"
-    with closing(open_log(url)) as log:
-        fill(log, random_history(1, EVENTS))
+    with closing(open_log(f"{url}?synchronous=normal")) as log:
+        fill(log, random_history(1, EVENTS, ids=[str(number) for number in range(200)]))
     return url
 
 
@@ -234,10 +234,10 @@ def test_dask_ends_in_the_same_rows_although_a_worker_is_killed(
             os.kill(pids[0], signal.SIGKILL)
             killed.append(pids[0])
 
-    cluster = LocalCluster(
+    cluster = LocalCluster(  # type: ignore[no-untyped-call]  # it has no types
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
     )
-    with cluster, Client(cluster) as client:
+    with cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]  # likewise
         executor = client.get_executor()
         replay(log, OF, apart, source=source, executor=executor, on_progress=kill_one)
 

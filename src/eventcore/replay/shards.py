@@ -44,7 +44,7 @@ class ParquetFiles(NamedTuple):
 class ShardSource(Protocol):
     """Where shards are read; a plain value that can be pickled, and opens what it names itself.
 
-    :func:`eventcore.opening.shard_source` makes them of URLs.
+    ``eventcore.opening.shard_source`` makes them of URLs.
     """
 
     @property
