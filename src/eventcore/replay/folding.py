@@ -7,6 +7,7 @@ that keeps live rows: so that exactly what would be parked there is parked here.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import localcontext
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,6 @@ from eventcore.events.registry import EventRegistry
 from eventcore.projections.applying import (
     appending,
     grouping,
-    keying,
     keying_each,
     refuse,
     touching,
@@ -30,6 +30,7 @@ from eventcore.projections.plan import Plan, Step
 from eventcore.projections.projection import Fold, Projection
 from eventcore.projections.remembered import Remembered
 from eventcore.projections.tables import AnyTable, StoredRow
+from eventcore.replay.rows import folding_rows
 from eventcore.stores.log import Page
 
 Events = Sequence[Recorded[Any]]
@@ -74,11 +75,13 @@ def fold_rows(
     plans = [Plan(projection, registry) for projection in projections]
     folds = [_Fold(plan) for plan in plans if not plan.by_page]
     events, rows = 0, RowsByTable()
-    for batch in batches():
-        with collector_paused():
+    with collector_paused():
+        for batch in batches():
             for fold in folds:
                 fold.add(batch)
-        events += len(batch)
+            events += len(batch)
+            # What is left of a batch are rows, which stay: nobody need look for them again.
+            gc.collect(0)
     done = {fold.plan.projection.name for fold in folds if fold.encode(rows)}
     careful = [one for one in projections if one.name not in done]
     if careful:
@@ -152,7 +155,7 @@ class _Fold:
             case Fold.GROUP:
                 return _by_key(step, grouping(step, kept))
             case _:
-                return _by_key(step, keying(step, kept))
+                return folding_rows(step, kept)
 
 
 def _by_key(step: Step, apply: Callable[[Recorded[Any], Any], None]) -> _Call:
