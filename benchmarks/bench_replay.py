@@ -35,6 +35,7 @@ from eventcore.projections.read_models import ORDERS, Orders
 from eventcore.projections.sqlite import SQLiteViews
 from eventcore.projections.summaries import Summary, count, day, sum_of
 from eventcore.replay import Replayed, replay
+from eventcore.settings import Settings
 
 MEBIBYTE = 1024
 BARE_TARGET = 0.6
@@ -146,7 +147,7 @@ def replayed(
 ) -> tuple[float, Replayed]:
     codec = Codec()
     log = open_log(place.store, codec)
-    source = shard_source(place.store, codec, place.archive)
+    source = shard_source(Settings(store=place.store, archive=place.archive), codec)
     begun = time.perf_counter()
     done = replay(log, [projection], views, source=source, **options)
     seconds = time.perf_counter() - begun

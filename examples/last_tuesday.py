@@ -18,11 +18,9 @@ from typing import ClassVar, NamedTuple
 from eventcore import EventCoreError, open_app
 from eventcore.app import open_views
 from eventcore.events.catalogue import OrderCreated
-from eventcore.opening import shard_source
 from eventcore.projections import Table
 from eventcore.projections.read_models import ORDERS, Orders
 from eventcore.projections.summaries import Summary, count, field, sum_of
-from eventcore.replay import replay
 
 
 class TakingsRow(NamedTuple):
@@ -60,16 +58,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int)
     options = parser.parse_args()
     try:
-        with open_app(options.store) as app:
+        read_models = [Orders(), Takings()]
+        with open_app(options.store, archive=options.archive, projections=read_models) as app:
             views = open_views(options.into, app.log)
-            done = replay(
-                app.log,
-                [Orders(), Takings()],
-                views,
-                until=options.at,
-                source=shard_source(options.store, app.log.codec, options.archive),
-                processes=options.processes,
-                on_progress=show,
+            done = app.replay(
+                views, until=options.at, processes=options.processes, on_progress=show
             )
             standing = Counter(row.status for row in views.query(ORDERS))
             takings = list(views.query(TAKINGS))

@@ -19,10 +19,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, Unpack, cast
 from uuid import UUID
-
-from typing_extensions import Unpack
 
 from eventcore.aggregates.aggregate import Aggregate
 from eventcore.commands.command import Command, CommandResult
@@ -319,18 +317,12 @@ class App:
         names: Iterable[str] | None = None,
         **options: Unpack[ReplayOptions],
     ) -> Replayed:
-        """Make read models as they were; see :func:`eventcore.replay.replaying.replay`.
-
-        Args:
-            into: A URL such as ``sqlite:///past.db``, or views that are open.
-            names: Which read models; all of them by default.
-            options: ``until=``, a position or an aware time, and others of that function.
-        """
+        """Make read models as they were; see :func:`eventcore.replay.replaying.replay`."""
         from eventcore.replay import replay  # noqa: PLC0415 - only where used
 
         chosen = self.projections if names is None else self._projections_named(names)
+        source = shard_source(self.settings, self.log.codec) if self._owns_log else None
         with views_at(into, self.log, clock=self._clock) as views:
-            source = shard_source(self.settings.store, self.log.codec) if self._owns_log else None
             return replay(self.log, chosen, views, source=source, clock=self._clock, **options)
 
     def process_runner(self, processes: Iterable[ProcessManager] | None = None) -> ProcessRunner:

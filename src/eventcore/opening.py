@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from eventcore.errors import ConfigurationError, MissingExtraError
 from eventcore.events.codec import Codec
-from eventcore.settings import StoreLocation, parse_store_url, without_creating
+from eventcore.settings import Settings, StoreLocation, parse_store_url, without_creating
 from eventcore.stores.log import Log, store_of
 
 if TYPE_CHECKING:
@@ -234,14 +234,15 @@ def system_clock() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - read models are opened without an application too
 
 
-def shard_source(url: str, codec: Codec, archive: str | None = None) -> ShardSource | None:
+def shard_source(settings: Settings, codec: Codec) -> ShardSource | None:
     """The events of a log in shards, for replays in other processes; None: it is in memory.
 
     Args:
-        url: Of the log.
+        settings: Name the log, and perhaps its archive: its shards are read from there, as far as
+            it goes.
         codec: Reads the events.
-        archive: URL of an archive of it: its shards are read from there, as far as it goes.
     """
+    url, archive = settings.store, settings.archive
     from eventcore.replay.sources import LogShards  # noqa: PLC0415 - only where used
 
     if parse_store_url(url).scheme == "memory":

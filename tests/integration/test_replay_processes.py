@@ -21,6 +21,7 @@ from eventcore.app import open_app
 from eventcore.opening import open_log, shard_source
 from eventcore.projections import MemoryViews, Projection, built_in_projections
 from eventcore.replay import replay
+from eventcore.settings import Settings
 from eventcore.stores.log import Log
 from tests.backends import REPOSITORY
 from tests.replaying import fill, moment, random_history, rows_in
@@ -204,7 +205,7 @@ def test_a_pool_of_processes_ends_in_the_rows_of_one(
     if archive:
         url = archived(log, folder / "archive", events_max=500, shards=4).url
         fill(log, random_history(2, 40))
-    source = shard_source(store, log.codec, url)
+    source = shard_source(Settings(store=store, archive=url), log.codec)
     whole, apart = MemoryViews(), MemoryViews()
     replay(log, OF, whole, until=when)
 
@@ -224,7 +225,7 @@ def test_dask_ends_in_the_same_rows_although_a_worker_is_killed(
     whole, apart = MemoryViews(), MemoryViews()
     replay(log, OF, whole)
     url = archived(log, folder / "archive", events_max=500, shards=8).url if archive else None
-    source = shard_source(store, log.codec, url)
+    source = shard_source(Settings(store=store, archive=url), log.codec)
     (folder / "slow").touch()
     killed: list[int] = []
 
