@@ -1,5 +1,7 @@
 """Replays on every backend: what a log was at a place is what the views of a replay say."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from typing_extensions import override
 from eventcore.app import App, open_app
 from eventcore.errors import ReplayRefusedError, SchemaMismatchError
 from eventcore.events.catalogue import OrderCreated
+from eventcore.lake.stitching import ArchivedLog
 from eventcore.projections import MemoryViews, ProjectionRunner, on
 from eventcore.projections.postgres import PostgresViews
 from eventcore.projections.sqlite import SQLiteViews
@@ -15,10 +18,13 @@ from eventcore.projections.views import Views
 from eventcore.replay import drop_replays, replay
 from eventcore.settings import Settings
 from tests import replaying
+from tests.archived import trim_until
 from tests.dynamodb_views import dynamodb_views
 from tests.processing import Clock
 from tests.replaying import expected_rows, fill, moment, random_history, rows_in
+from tests.unit.lake.logs import archived
 from tests.unit.projections.shops import DailySales, Seen, SeenRow, Stock
+from tests.unit.projections.test_summaries import Revenue
 
 EVENTS = 60
 
@@ -213,6 +219,48 @@ def test_no_runner_goes_on_with_rows_of_the_past(app: App, views: Views):
         ProjectionRunner(app.log, views, replaying.projections()).run_to_head()
 
     assert rows_in(views) == before
+
+
+@pytest.mark.parametrize("until", [None, EVENTS // 4, EVENTS - 3, moment(150)])
+def test_an_archive_and_the_store_come_to_the_rows_of_the_store(
+    app: App, tmp_path: Path, until: Any
+):
+    of = [*replaying.projections(), Revenue()]
+    history = random_history(16, EVENTS)
+    fill(app.log, history[: EVENTS // 2])
+    archive = archived(app.log, tmp_path / "archive", events_max=25, shards=2)
+    fill(app.log, history[EVENTS // 2 :])
+    stitched = ArchivedLog(archive, app.log, prefer_archive=True)
+
+    together, apart = MemoryViews(), MemoryViews()
+    replay(stitched, of, together, until=until)
+    with ThreadPoolExecutor(2) as executor:
+        source = replaying.archive_shards(archive, app.log)
+        done = replay(stitched, of, apart, until=until, source=source, executor=executor)
+
+    expected = expected_rows(app.log, until, of)
+    assert rows_in(together, of) == expected
+    assert rows_in(apart, of) == expected
+    assert done.queried == ("revenue",)
+
+
+@pytest.mark.parametrize("backend", ["memory", "sqlite"], indirect=True)
+def test_a_trimmed_log_is_replayed_from_its_archive(app: App, tmp_path: Path):
+    of = [*replaying.projections(), Revenue()]
+    fill(app.log, random_history(17, EVENTS))
+    expected = {until: expected_rows(app.log, until, of) for until in (20, EVENTS)}
+    archive = archived(app.log, tmp_path / "archive", events_max=25, shards=2)
+    stitched = ArchivedLog(archive, app.log)
+    assert trim_until(stitched, EVENTS) > 0
+
+    for until, rows in expected.items():
+        together, apart = MemoryViews(), MemoryViews()
+        replay(stitched, of, together, until=until)
+        source = replaying.archive_shards(archive, app.log)
+        replay(stitched, of, apart, until=until, source=source, processes=1)
+
+        assert rows_in(together, of) == rows
+        assert rows_in(apart, of) == rows
 
 
 def test_failing_events_wait_as_they_do_in_any_read_model(app: App, views: Views):

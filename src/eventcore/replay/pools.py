@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -35,6 +36,23 @@ def processes(count: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def check_sendable(*values: object) -> None:
+    """Refuse what cannot be sent to another process, before any is made.
+
+    Raises:
+        ConfigurationError: Such as a projection of a class that is defined inside a function, or a
+            codec with a registry or a transform of its own.
+    """
+    for value in values:
+        try:
+            pickle.dumps(value)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            raise ConfigurationError(
+                message=f"{value!r} cannot be sent to other processes ({error}): replay it in this "
+                "one, without processes="
+            ) from error
 
 
 def _end_with_parent() -> None:

@@ -22,6 +22,7 @@ from eventcore.projections.views import Views
 from eventcore.replay.cuts import Cut, cut_of
 from eventcore.replay.gathering import Gathering
 from eventcore.replay.paging import Paging
+from eventcore.replay.pools import check_sendable
 from eventcore.replay.pools import processes as pool_of
 from eventcore.replay.querying import make_by_query, may_be_queried
 from eventcore.replay.shards import ShardSource, ShardTask
@@ -158,6 +159,7 @@ class _Run:
         if count is None or count == 1 or not any(row.division for row in self._rows):
             yield executor
             return
+        check_sendable(self._source, *self._projections)
         with pool_of(count) as made:
             yield made
 

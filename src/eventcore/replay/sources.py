@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from typing import Any, Final
 
+from typing_extensions import override
+
 from eventcore.errors import ConfigurationError
 from eventcore.events.codec import Codec
 from eventcore.events.recorded import Recorded
@@ -46,6 +48,11 @@ class LogShards:
         self._open_log = open_log
         self._url = url
         self._codec = codec
+
+    @override
+    def __repr__(self) -> str:
+        # The URL may hold a password.
+        return "<the shards of the log>"
 
     @property
     def division(self) -> str:

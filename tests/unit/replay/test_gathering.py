@@ -162,6 +162,20 @@ def test_many_rows_are_written_in_parts(log):
     assert views.count(Users.tables[0]) == 2 * WRITTEN_ROWS + 1
 
 
+def test_what_cannot_be_sent_is_refused_before_a_process_is_made(log):
+    class Nested(Users):
+        """Defined where no other process finds it."""
+
+    views, source = MemoryViews(), MemoryShards(log)
+
+    with pytest.raises(ConfigurationError, match="cannot be sent to other processes"):
+        replay(log, [Nested()], views, source=source, processes=2)
+    done = replay(log, [Nested()], views, source=source, processes=1)
+
+    assert done.resumed
+    assert rows_in(views, [Nested()]) == expected_rows(log, None, [Nested()])
+
+
 def test_what_cannot_be_divided_is_refused(log):
     with pytest.raises(ConfigurationError, match="not both"), ThreadPoolExecutor(1) as executor:
         replay(log, OF, MemoryViews(), executor=executor, processes=2)
