@@ -154,6 +154,8 @@ def fold_by_hand(
             rows[order_id][3] = "shipped"
         case OrderDelivered():
             rows[order_id][3] = "delivered"
+        case _:
+            raise TypeError(type(event).__name__)
 
 
 def validator_of(event_class: Any) -> Callable[..., Any]:
