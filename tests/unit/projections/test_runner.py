@@ -213,15 +213,15 @@ def test_status_says_how_far_behind_each_projection_is(log, views):
     runner = ProjectionRunner(log, views, [Users(), Orders()])
 
     assert [tuple(found) for found in runner.status(moment(4) + timedelta(seconds=60))] == [
-        ("users", 3, 4, 1, 60.0, 2, None, (), 0, 0),
-        ("orders", 0, 4, 4, 63.0, 0, None, (), 0, 0),
+        ("users", 3, 4, 1, 60.0, 2, None, (), 0, 0, ((1, "live", 3),)),
+        ("orders", 0, 4, 4, 63.0, 0, None, (), 0, 0, ()),
     ]
     assert [found.lag_seconds for found in runner.status()] == [None, None]
 
     runner.run_to_head()
     assert [tuple(found) for found in runner.status()] == [
-        ("users", 4, 4, 0, 0.0, 3, None, (), 0, 0),
-        ("orders", 4, 4, 0, 0.0, 1, None, (), 0, 0),
+        ("users", 4, 4, 0, 0.0, 3, None, (), 0, 0, ((1, "live", 4),)),
+        ("orders", 4, 4, 0, 0.0, 1, None, (), 0, 0, ((1, "live", 4),)),
     ]
 
 
