@@ -23,6 +23,7 @@ from eventcore.stores.log import (
 from eventcore.stores.trimming import TRIM_EVENTS_MAX, TrimmableLog
 
 SEGMENT_EVENTS = 700
+TIDIED_BEFORE_APPENDS = 30
 
 
 def trim_until(log: ArchivedLog, until: int) -> int:
@@ -71,7 +72,9 @@ class TidiedLog(ArchivedLog):
 
     @override
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
-        self.tidy()
+        # What is trimmed and appended again has to be recognised; later on, reading is enough.
+        if self.store.head() < TIDIED_BEFORE_APPENDS:
+            self.tidy()
         return super().append(appends)
 
     @override

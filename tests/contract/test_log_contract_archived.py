@@ -7,11 +7,17 @@ from typing_extensions import override
 
 from eventcore.lake.reading import open_archive
 from eventcore.lake.stitching import ArchivedLog
+from eventcore.stores.dynamodb.calls import DynamoDBCalls
+from eventcore.stores.dynamodb.limits import STATE_BYTES_MAX, STREAMS_PER_APPEND_MAX
+from eventcore.stores.dynamodb.log import DynamoDBLog
 from eventcore.stores.log import Log
 from eventcore.stores.memory.log import MemoryLog
+from eventcore.stores.postgres.log import PostgresLog
 from eventcore.stores.sqlite.log import SQLiteLog
 from eventcore.testing import LogContract
 from tests.archived import TidiedLog
+from tests.model_dynamodb import ModelTables
+from tests.postgres import PostgresSchema
 
 
 class ArchivedContract(LogContract):
@@ -37,6 +43,35 @@ class OnSQLite(ArchivedContract):
     @override
     def open_log(self) -> Log:
         log = SQLiteLog(self.folder / "log.db", synchronous="NORMAL")
+        return self.archived(log, str(self.folder / "archive"))
+
+
+@pytest.mark.postgres
+class OnPostgres(ArchivedContract):
+    @pytest.fixture(autouse=True)
+    def _choose_schema(self, postgres_schema: PostgresSchema) -> None:
+        self.place = postgres_schema
+
+    @override
+    def open_log(self) -> Log:
+        log = PostgresLog(self.place.url, schema=self.place.schema)
+        return self.archived(log, str(self.folder / "archive"))
+
+
+class OnDynamoDB(ArchivedContract):
+    """From there nothing is trimmed; see also :class:`DynamoDBContract`."""
+
+    has_unique_event_ids = False
+    state_bytes_max = STATE_BYTES_MAX
+    streams_per_append_max = STREAMS_PER_APPEND_MAX
+
+    @pytest.fixture(autouse=True)
+    def _choose_tables(self) -> None:
+        self.tables = ModelTables()
+
+    @override
+    def open_log(self) -> Log:
+        log = DynamoDBLog(DynamoDBCalls(self.tables), "log-table")
         return self.archived(log, str(self.folder / "archive"))
 
 
@@ -91,4 +126,16 @@ class TestSQLiteWithEverythingArchivedAndNothingTrimmed(
 
 
 class TestSQLiteWithEverythingTrimmed(OnSQLite):
+    pass
+
+
+class TestPostgresWithACutInTheMiddle(WithACutInTheMiddle, OnPostgres):
+    pass
+
+
+class TestPostgresWithEverythingTrimmed(OnPostgres):
+    pass
+
+
+class TestDynamoDBWithEverythingArchived(WithEverythingArchivedAndNothingTrimmed, OnDynamoDB):
     pass

@@ -1,6 +1,7 @@
 """Trimming: what leaves is in an archive, what stays says so, and nothing else can be removed."""
 
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +10,25 @@ from eventcore.errors import EventIdReusedError, TrimmedHistoryError, TrimRefuse
 from eventcore.events.recorded import EncodedEvent, Recorded
 from eventcore.stores.log import ANY_VERSION, LogFilter, StreamAppend
 from eventcore.stores.memory.log import MemoryLog
+from eventcore.stores.postgres.log import PostgresLog
 from eventcore.stores.sqlite.log import SQLiteLog
 from eventcore.stores.trimming import TRIM_EVENTS_MAX, TrimmableLog, TrimRecord
 from eventcore.testing import EventMaker
+from tests.postgres import PostgresSchema
 
 ARCHIVE = "s3://bucket/lake"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+def a_log(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    if kind == "postgres":
+        place: PostgresSchema = request.getfixturevalue("postgres_schema")
+        return PostgresLog(place.url, schema=place.schema)
+    return MemoryLog() if kind == "memory" else SQLiteLog(tmp_path / "log.db")
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def log(request, tmp_path):
-    log: Any = MemoryLog() if request.param == "memory" else SQLiteLog(tmp_path / "log.db")
+    log = a_log(request.param, request, tmp_path)
     make = EventMaker()
     for number in range(12):
         stream = f"order-{number % 3}"

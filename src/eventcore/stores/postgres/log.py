@@ -52,9 +52,11 @@ from eventcore.stores.postgres.memories import Memories, refusal_columns
 from eventcore.stores.postgres.migrations import ensure_schema
 from eventcore.stores.postgres.reading import COLUMNS, FinalRows, PageReading, page_statements
 from eventcore.stores.postgres.requests import Request, distribute, statement_for
+from eventcore.stores.postgres.trimming import PostgresTrims
 from eventcore.stores.postgres.wakeup import PostgresWakeup
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.repeats import repeated_append
+from eventcore.stores.trimming import TrimRecord
 
 HELD_TIMEOUT_SECONDS: Final = 30.0
 """How long reading a page waits for the transactions that may still write below it. Following has
@@ -123,12 +125,14 @@ class PostgresLog(Memories):
             connections,
             {name: text for name, text in self._sql.items() if name.startswith("append_")},
         )
+        self._trims = PostgresTrims(connections)
         self._reading = self._read_with(connections.fetch)
         self._inline: InlineAppending | None = None
         self._joined: PageReading | None = None
 
     def _read_with(self, fetch: Fetch) -> PageReading:
-        return PageReading(FinalRows(fetch, self._pages, gaps=self.gaps), self.codec)
+        rows = FinalRows(fetch, self._pages, gaps=self.gaps)
+        return PageReading(rows, self.codec, trims=PostgresTrims(self.connections, fetch))
 
     def join_appends(self, in_append: InAppend) -> None:
         """Have work done in the transaction of every append from now on.
@@ -317,8 +321,12 @@ class PostgresLog(Memories):
                 self._sql["select_stream_rows"], (stream, low, high, READ_PAGE_EVENTS)
             )
             if rows:
+                if rows[0][1] != max(low, 0) + 1:
+                    self._refuse_trimmed(stream)
                 yield rows
                 low = rows[-1][1]
+            elif until is not None:
+                self._check_beginning(stream, low, high)
 
     def _stream_rows(
         self, stream: str, after: int, until: int | None, *, backwards: bool, limit: int | None
@@ -330,14 +338,47 @@ class PostgresLog(Memories):
             size = min(remaining, READ_PAGE_EVENTS)
             rows: list[Any] = self.connections.fetch(statement, (stream, low, high, size))
             if rows:
+                if not backwards and rows[0][2] != max(low, 0) + 1:
+                    self._refuse_trimmed(stream)
                 yield rows
             if len(rows) < size:
+                high = rows[-1][2] - 1 if backwards and rows else high
+                if backwards or (until is not None and not rows):
+                    self._check_beginning(stream, low, high)
                 return
             remaining -= size
             if backwards:
                 high = rows[-1][2] - 1
             else:
                 low = rows[-1][2]
+
+    def _check_beginning(self, stream: str, after: int, until: int) -> None:
+        """Where a stream has no event between two versions, check that it never had one."""
+        low = max(after, 0)
+        if low < until:
+            rows = self.connections.fetch(
+                self._sql["select_stream_rows"], (stream, low, PLACE_MAX, 1)
+            )
+            if rows and rows[0][1] != low + 1:
+                self._refuse_trimmed(stream)
+
+    def _refuse_trimmed(self, stream: str) -> None:
+        self._trims.refuse(self._trims.record(), f"the beginning of {stream}")
+
+    def trim(self, events: Sequence[Recorded[Any]], *, archive: str) -> int:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim`.
+
+        The role needs to own the table. Writers wait for it, and it waits two seconds for them.
+        """
+        return self._trims.trim(events, archive)
+
+    def trim_record(self) -> TrimRecord | None:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim_record`."""
+        return self._trims.record()
+
+    def trimmed_positions(self, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trimmed_positions`."""
+        return self._trims.positions(event_ids)
 
     def _version_at(self, stream: str, until_time: str, until: int | None) -> int:
         # A prefix: the state that was true then, even where a clock stepped back.
@@ -411,6 +452,8 @@ class PostgresLog(Memories):
         found: dict[str, Recorded[Any]] = {}
         for position, stream, version, type_, state, event_id in rows:
             found[event_id] = Recorded(position, stream, version, type_, state, self.codec)
+        if len(found) < len(known):
+            self._trims.check_ids(known)
         return found
 
     def subscribe(self, after: int = 0, where: LogFilter = EVERYTHING) -> Subscription:

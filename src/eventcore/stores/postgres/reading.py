@@ -14,6 +14,7 @@ from eventcore.events.recorded import Recorded
 from eventcore.stores.limits import PLACE_MAX, is_storable
 from eventcore.stores.log import LogFilter, Page
 from eventcore.stores.postgres.gaps import Fence, Fetch, GapWatch, contiguous
+from eventcore.stores.postgres.trimming import PostgresTrims
 from eventcore.stores.statements import load_statements
 
 WINDOW_POSITIONS: Final = 100_000
@@ -219,20 +220,29 @@ class PageReading:
     Args:
         rows: Of the log's table, :data:`COLUMNS`.
         codec: Given to the events.
+        trims: Knows what was trimmed.
     """
 
-    def __init__(self, rows: FinalRows, codec: Codec) -> None:
+    def __init__(self, rows: FinalRows, codec: Codec, *, trims: PostgresTrims) -> None:
         self._rows = rows
         self._codec = codec
+        self._trims = trims
 
     def look(self, after: int, limit: int, where: LogFilter, *, fence: Fence | None = None) -> Look:
-        """See :meth:`FinalRows.look`."""
+        """See :meth:`FinalRows.look`.
+
+        Raises:
+            TrimmedHistoryError: Events between ``after`` and the page's end are in an archive.
+        """
         chosen: list[Any] | None = None
         if where.types is not None or where.categories is not None:
             types, categories = _names(where.types), _names(where.categories)
             chosen = [types, types, categories, categories]
         rows: list[tuple[int, str, int, str, bytes]]
         rows, end, fence = self._rows.look(after, limit, chosen, fence=fence)
+        if end - max(after, 0) != len(rows):
+            # After the rows were read: what was trimmed by then is known by now.
+            self._trims.check_page(max(after, 0))
         codec = self._codec
         return Look(Page([Recorded(*row, codec) for row in rows], end), fence)
 
@@ -242,10 +252,12 @@ class PageReading:
         return Recorded(*rows[0], self._codec) if rows else None
 
     def has(self, event: Recorded[Any]) -> bool:
-        """Whether the log has this very event where it was read."""
-        return self._rows.at(event.position) == [
-            (event.position, event.stream, event.version, event.type, event.state)
-        ]
+        """Whether the log has this very event where it was read, or it was trimmed since."""
+        rows = self._rows.at(event.position)
+        if not rows:
+            event_id = str(event.event_id)
+            return self._trims.positions([event_id]).get(event_id) == event.position
+        return rows == [(event.position, event.stream, event.version, event.type, event.state)]
 
     def head(self) -> int:
         """The highest position that can be seen."""
