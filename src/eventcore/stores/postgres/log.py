@@ -148,7 +148,8 @@ class PostgresLog(Memories):
         pages = page_statements(table, COLUMNS, chosen, holders="other_sessions")
         # Of its own: to the others, what is not committed yet is not final.
         gaps = GapWatch(connections, pages, table.as_string())
-        self._joined = PageReading(FinalRows(connections.fetch, pages, gaps=gaps), self.codec)
+        rows = FinalRows(connections.fetch, pages, gaps=gaps)
+        self._joined = PageReading(rows, self.codec, trims=self._trims)
         self._inline = InlineAppending(self._appending, connections, in_append, codec=self.codec)
 
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
