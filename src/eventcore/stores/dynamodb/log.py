@@ -20,7 +20,7 @@ from eventcore.stores.dynamodb.calls import DynamoDBCalls, Pauses
 from eventcore.stores.dynamodb.chain import FENCE_SECONDS, Chain
 from eventcore.stores.dynamodb.following import CommitBell, TailWatch
 from eventcore.stores.dynamodb.ids import EventIds, recorded_events
-from eventcore.stores.dynamodb.integrity import problems_of
+from eventcore.stores.dynamodb.integrity import Integrity
 from eventcore.stores.dynamodb.layout import Keys
 from eventcore.stores.dynamodb.limits import LIMITS
 from eventcore.stores.dynamodb.memories import Memories
@@ -29,6 +29,7 @@ from eventcore.stores.dynamodb.streams import StreamReading
 from eventcore.stores.dynamodb.tables import ensure_log
 from eventcore.stores.dynamodb.writing import Writing
 from eventcore.stores.following import PullSubscription
+from eventcore.stores.integrity import Problem
 from eventcore.stores.limits import PLACE_MAX, check_append, check_page
 from eventcore.stores.log import (
     ANY_VERSION,
@@ -220,9 +221,9 @@ class DynamoDBLog(Memories):
         self.calls.check_open()
         return PullSubscription(_Looking(self), TailWatch(self._bell), after, where)
 
-    def problems(self, head: int) -> Iterator[str]:
+    def problems(self, head: int) -> Iterator[Problem]:
         """See :meth:`eventcore.stores.integrity.SelfChecking.problems`."""
-        return problems_of(self.calls, self.keys, self._chain, head=head)
+        return Integrity(self.calls, self.keys, self._chain, self._streams).problems(head)
 
     def close(self) -> None:
         """See :meth:`eventcore.stores.log.Log.close`."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 import orjson
 
 from eventcore.events.limits import READ_PAGE_EVENTS
+from eventcore.events.recorded import event_id_of
+from eventcore.stores.integrity import Problem
 from eventcore.stores.limits import is_storable
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.snapshots import Snapshot
@@ -14,6 +17,8 @@ from eventcore.stores.sqlite.connections import SQLiteConnections
 from eventcore.stores.statements import load_statements
 
 _SQL = load_statements("eventcore.stores.sqlite", "sql/log.sql")
+
+_INDEXES: Final = frozenset({"eventcore_log_by_stream", "eventcore_log_by_event_id"})
 
 
 class Memories:
@@ -62,12 +67,19 @@ class Memories:
                 yield Refusal(*row)
             after = rows[-1][:2] if rows else after
 
-    def problems(self, head: int) -> Iterator[str]:  # noqa: ARG002 - of the whole file, always
+    def problems(self, head: int) -> Iterator[Problem]:
         """See :meth:`eventcore.stores.integrity.SelfChecking.problems`."""
         with self.connections.reading() as connection:
-            # Of everything in it, read models too: one page may hold rows of any table.
+            # Of everything in it, read models too: one page may hold rows of any table. Each index
+            # is compared with its table.
             found = connection.execute("PRAGMA integrity_check").fetchall()
-        return (row[0] for row in found if row[0] != "ok")
+            yield from (Problem(row[0]) for row in found if row[0] != "ok")
+            present = {row[0] for row in connection.execute(_SQL["select_log_indexes"])}
+            for name in sorted(_INDEXES - present):
+                yield Problem(f"the index {name} is missing: events may be there twice")
+            for position, event_id, state in connection.execute(_SQL["select_ids"], (head,)):
+                if event_id_of(state) != event_id:
+                    yield Problem("the id in its column is not the one in its state", position)
 
 
 def json_array(names: Iterable[str]) -> str:

@@ -9,6 +9,9 @@ SELECT last_insert_rowid();
 -- name: select_log_triggers
 SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'eventcore_log';
 
+-- name: select_log_indexes
+SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'eventcore_log' AND sql LIKE 'CREATE UNIQUE%';
+
 -- name: select_stream_version
 SELECT version FROM eventcore_log WHERE stream = ? ORDER BY version DESC LIMIT 1;
 
@@ -43,6 +46,10 @@ ORDER BY position LIMIT ?2;
 -- name: select_by_event_ids
 SELECT position, stream, version, type, state, event_id FROM eventcore_log
 WHERE event_id IN (SELECT value FROM json_each(?1));
+
+-- name: select_ids
+-- Each event with its id, which is in its state, too.
+SELECT position, event_id, state FROM eventcore_log WHERE position <= ?1 ORDER BY position;
 
 -- name: select_snapshot
 SELECT stream, version, fingerprint, state FROM eventcore_snapshots WHERE stream = ?;
