@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from eventcore.errors import LogAlteredError
+from eventcore.errors import LogAlteredError, StoreUnavailableError
 from eventcore.events.recorded import Recorded
 from eventcore.events.times import to_text
 from eventcore.seals.digests import LogDigest, event_digest
@@ -30,6 +31,8 @@ SEALS_AT_ONCE_MAX: Final = 64
 
 EVERY_SECONDS: Final = 1.0
 """Pause of a sealer that follows: events are sealed at most so long after they were appended."""
+
+_logger = logging.getLogger("eventcore.seals")
 
 
 class Sealed(NamedTuple):
@@ -86,21 +89,14 @@ class Sealer:
             InputError: It cannot be written.
             StoreError: The log cannot be read; seal again.
         """
-        head = self._log.head()
-        events = seals = 0
-        while True:
-            with self._file.turn() as before:
-                contents = self._contents(before, head)
-                last = self._file.write(contents, self._key) if contents else before
-            events += sum(content.events for content in contents)
-            seals += len(contents)
-            if len(contents) < SEALS_AT_ONCE_MAX:
-                return _sealed(last, events, seals)
+        return self._seal(waits=True)
 
     def follow(self, stop: threading.Event, every_seconds: float = EVERY_SECONDS) -> Sealed:
-        """Seal what comes, until told to stop; what is there then is sealed, too.
+        """Seal what comes, until told to stop; what can be read then is sealed, too.
 
         It looks at the log every so often rather than at each commit: then it costs writers least.
+        A log that does not answer, or that waits for a transaction, is looked at again later, with
+        a warning in the log of the program.
 
         Args:
             stop: Set to end.
@@ -110,17 +106,41 @@ class Sealer:
             LogAlteredError: See :meth:`seal`; likewise all other errors.
         """
         events = seals = 0
+        sealed = _sealed(None, 0, 0)
         while True:
             # Asked first: what was appended before it was set is sealed.
             is_last = stop.is_set()
-            sealed = self.seal()
-            events, seals = events + sealed.events, seals + sealed.seals
+            try:
+                sealed = self._seal(waits=False)
+                events, seals = events + sealed.events, seals + sealed.seals
+            except StoreUnavailableError as error:
+                _logger.warning("sealing goes on later: %s", error)
             if is_last:
                 return sealed._replace(events=events, seals=seals)
             stop.wait(every_seconds)
 
-    def _contents(self, last: Seal | None, head: int) -> list[Content]:
-        """What comes behind the last seal, as far as is written at once."""
+    def _seal(self, *, waits: bool) -> Sealed:
+        head = self._log.head()
+        events = seals = 0
+        while True:
+            # The log is read without the file's lock: it may take long, and readers wait for that.
+            with self._file.turn() as before:
+                pass
+            contents, is_all = self._contents(before, head, waits=waits)
+            with self._file.turn() as now:
+                if now is not before:
+                    continue  # another sealer was faster
+                last = self._file.write(contents, self._key) if contents else before
+            events += sum(content.events for content in contents)
+            seals += len(contents)
+            if is_all:
+                return _sealed(last, events, seals)
+
+    def _contents(self, last: Seal | None, head: int, *, waits: bool) -> tuple[list[Content], bool]:
+        """What comes behind the last seal, as far as is written at once, and whether that is all.
+
+        A short page ends where something may still be written: only who waits reads on there.
+        """
         contents: list[Content] = []
         after, digest = 0, LogDigest()
         if last is not None:
@@ -131,12 +151,14 @@ class Sealer:
             page = self._log.read_page(after, SEAL_EVENTS_MAX)
             events = [event for event in page.events if event.position <= head]
             if not events:
-                break
+                return contents, True
             after = events[-1].position
             content = self._content(events, digest)
             digest = LogDigest(content.total, bytes.fromhex(content.log))
             contents.append(content)
-        return contents
+            if len(page.events) < SEAL_EVENTS_MAX:
+                return contents, not waits or after >= head
+        return contents, after >= head
 
     def _content(self, events: list[Recorded[Any]], before: LogDigest) -> Content:
         assert all(one.position < other.position for one, other in pairwise(events))
