@@ -1,4 +1,4 @@
-"""The race of ``tests/integration/test_projections_race.py``, long: part of ``make soak``.
+"""The race of ``tests/integration/test_projections_race.py``, long: ``make soak-projections``.
 
 200,000 events of five writers on SQLite and on Postgres, and 5,000 on DynamoDB Local, which keeps
 its tables in memory of one process. Fails if the rows are not those of one pass by plain Python, or
