@@ -43,7 +43,6 @@ def place_on(backend: str, folder: Path) -> Iterator[str]:
             finally:
                 remove(home)
         case _:
-            os.environ.update({n: os.environ.get(n, value) for n, value in CREDENTIALS.items()})
             server = LocalServer(os.getpid())
             try:
                 yield DynamoDBPlace(url=server.url, prefix="soak-").store_url
@@ -58,6 +57,8 @@ def main() -> None:
     parser.add_argument("--events", type=int, help=f"by default {EVENTS}")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    # Before the first process: all others are forked from one that keeps the environment it has.
+    os.environ.update({name: os.environ.get(name, value) for name, value in CREDENTIALS.items()})
     for backend in options.on or EVENTS:
         events = options.events or EVENTS[backend]
         plan = Plan(
