@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.bench_projections import filled, shop
 from benchmarks.measuring import Figure, arguments, interleaved, rate, ratio, report
 from eventcore.projections import ProjectionRunner
-from eventcore.projections.following import PAGE_EVENTS_MAX
+from eventcore.projections.pages import PAGE_EVENTS_MAX
 from eventcore.projections.plan import Plan
 from eventcore.projections.read_models import ORDERS, Orders
 from eventcore.projections.sqlite import SQLiteViews

@@ -10,7 +10,7 @@ from typing import Final
 from eventcore.events.garbage import collector_paused
 from eventcore.events.registry import EventRegistry
 from eventcore.projections.engine import Engine
-from eventcore.projections.following import PAGE_EVENTS_MAX, PAGE_EVENTS_MIN, next_size
+from eventcore.projections.pages import PAGE_EVENTS_MAX, PageReader
 from eventcore.projections.projection import Projection
 from eventcore.projections.transactions import Checkpoint
 from eventcore.projections.views import Views
@@ -47,7 +47,6 @@ class Builder:
         self._views = views
         self._name = projection.name
         self._on_built = on_built
-        self._size = PAGE_EVENTS_MIN
         self._engine = Engine(views, [projection], registry, log=log)
         self.events = 0
 
@@ -77,20 +76,20 @@ class Builder:
             StoreError: The log or the views failed; do it again.
         """
         is_far = position - self.position > PAGE_EVENTS_MAX
-        with self._views.catching_up() if is_far else nullcontext():
+        catching_up = self._views.catching_up() if is_far else nullcontext()
+        with catching_up, PageReader(self._log) as pages:
             while self.position < position:
                 with collector_paused():
-                    moved = self._apply_page(position)
+                    moved = self._apply_page(pages, position)
                 if self._engine.failures:
                     raise self._engine.failures[0]
                 if not moved:
                     time.sleep(HELD_PAUSE_SECONDS)
 
-    def _apply_page(self, position: int) -> bool:
+    def _apply_page(self, pages: PageReader, position: int) -> bool:
         engine = self._engine
         before = engine.position
-        page = self._log.read_page(before, self._size, engine.where())
-        self._size = next_size(self._size, page)
+        page = pages.page(before, engine.where(), until=position)
         if page.end > position:
             page = Page([one for one in page.events if one.position <= position], position)
         applied = engine.apply(page)

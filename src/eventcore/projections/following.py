@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Final
 
 from eventcore.errors import StoreError, StoreUnavailableError
@@ -15,17 +14,11 @@ from eventcore.projections.backoff import Backoff, say_unavailable
 from eventcore.projections.engine import Applied, Engine
 from eventcore.projections.kept import Held
 from eventcore.projections.leases import Heart, Leases
+from eventcore.projections.pages import PAGE_EVENTS_MAX, PageReader
 from eventcore.projections.transient import TransientRetries
 from eventcore.projections.units import Unit
 from eventcore.projections.views import Views
 from eventcore.stores.log import Log, Page, Subscription
-
-PAGE_EVENTS_MIN: Final = 100
-PAGE_EVENTS_MAX: Final = 4_000
-"""Events in one transaction: more would hold the write lock over 0.1 s and gain nothing."""
-
-PAGE_BYTES_MAX: Final = 8 * 1024 * 1024
-"""Stored bytes a page should stay below: large events make small pages."""
 
 STOP_CHECK_SECONDS: Final = 0.25
 """How often a follower looks whether it is to stop, when nothing else wakes it."""
@@ -33,7 +26,6 @@ STOP_CHECK_SECONDS: Final = 0.25
 OnPage = Callable[[int, int], None]
 """Called after each page with the events applied and the position reached; for progress bars."""
 
-_state_of = attrgetter("state")
 _logger = logging.getLogger("eventcore.projections")
 
 
@@ -211,29 +203,25 @@ class Follower:
 
     def _run(self, engine: Engine, head: int) -> tuple[int, bool]:
         """How many events were applied, and whether another runner moved a checkpoint."""
-        size, events = PAGE_EVENTS_MIN, 0
-        while engine.running and engine.position < head and not self._interrupted():
-            with collector_paused():
-                before = engine.position
-                applied, size = self._read_and_apply(engine, size)
-            events += applied.events
-            if applied.moved and self._leases is not None:
-                return events, True  # first whose the shares are, then what they are at
-            if applied.moved:
-                engine.check_log()
-            elif engine.position == before:
-                break
+        events = 0
+        with PageReader(self._log) as pages:
+            while engine.running and engine.position < head and not self._interrupted():
+                with collector_paused():
+                    before = engine.position
+                    applied = self._apply(engine, pages.page(before, engine.where(), until=head))
+                events += applied.events
+                if applied.moved and self._leases is not None:
+                    return events, True  # first whose the shares are, then what they are at
+                if applied.moved:
+                    engine.check_log()
+                elif engine.position == before:
+                    break
         self._raise_failures(engine)
         return events, False
 
     def _raise_failures(self, engine: Engine) -> None:
         if engine.failures:
             raise engine.failures[0]
-
-    def _read_and_apply(self, engine: Engine, size: int) -> tuple[Applied, int]:
-        """One page, and the size of the next. What a page is made of is gone when this returns."""
-        page = self._log.read_page(engine.position, size, engine.where())
-        return self._apply(engine, page), next_size(size, page)
 
     def _apply(self, engine: Engine, page: Page) -> Applied:
         applied = engine.apply(page)
@@ -271,11 +259,3 @@ class Follower:
         if due:
             engine.reload()
         return bool(due)
-
-
-def next_size(size: int, page: Page) -> int:
-    """Larger pages while they are full and light, smaller ones when events are large."""
-    if not page.events:
-        return size
-    per_event = max(1, sum(map(len, map(_state_of, page.events))) // len(page.events))
-    return max(1, min(size * 2, PAGE_EVENTS_MAX, PAGE_BYTES_MAX // per_event))

@@ -235,8 +235,8 @@ def test_features_are_the_same_whatever_the_size_of_pages(monkeypatch):
     record(log, *HISTORY)
     found = []
     for size in (1, 100):
-        monkeypatch.setattr("eventcore.projections.following.PAGE_EVENTS_MIN", size)
-        monkeypatch.setattr("eventcore.projections.following.PAGE_EVENTS_MAX", size)
+        monkeypatch.setattr("eventcore.projections.pages.PAGE_EVENTS_MIN", size)
+        monkeypatch.setattr("eventcore.projections.pages.PAGE_EVENTS_MAX", size)
         views = MemoryViews()
         ProjectionRunner(log, views, [ShopFeatures()]).run_to_head()
         found.append(rows_of(views, [ShopFeatures()]))

@@ -171,10 +171,10 @@ def test_an_engine_that_lives_on_after_a_failed_write_ends_in_the_same_rows(
 
 CHILD = """
 import sys
-from eventcore.projections import ProjectionRunner, built_in_projections, following
+from eventcore.projections import ProjectionRunner, built_in_projections, pages
 from eventcore.projections.sqlite import SQLiteViews
 from eventcore.stores.sqlite.log import SQLiteLog
-following.PAGE_EVENTS_MAX = following.PAGE_EVENTS_MIN = 20
+pages.PAGE_EVENTS_MAX = pages.PAGE_EVENTS_MIN = 20
 log = SQLiteLog(sys.argv[1])
 ProjectionRunner(log, SQLiteViews(log.connections), built_in_projections(),
                  on_page=lambda *page: print(page[1], flush=True)).run_to_head()
