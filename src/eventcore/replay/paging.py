@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from eventcore.events.garbage import collector_paused
 from eventcore.projections.building import HELD_PAUSE_SECONDS
 from eventcore.projections.engine import Engine
-from eventcore.projections.following import PAGE_EVENTS_MIN, next_size
+from eventcore.projections.pages import PageReader
 from eventcore.projections.parking import Clock
 from eventcore.projections.projection import Projection
 from eventcore.projections.views import Views
 from eventcore.replay.cuts import Cut
 from eventcore.replay.targets import as_replayed
-from eventcore.stores.log import Log
+from eventcore.stores.log import EVERYTHING, Log
 
 
 class Paging:
@@ -45,7 +45,6 @@ class Paging:
         self._admission = cut.admission()
         renamed = map(as_replayed, projections)
         self._engine = Engine(views, renamed, log.codec.registry, log=log, clock=clock)
-        self._size = PAGE_EVENTS_MIN
         self.events = 0
 
     def pages(self) -> Iterator[int]:
@@ -58,27 +57,27 @@ class Paging:
         """
         engine, end = self._engine, self._cut.position
         engine.check_log()
-        while engine.running and engine.position < end:
-            before = engine.position
-            with collector_paused():
-                self._apply_page()
-            if engine.failures:
-                raise engine.failures[0]
-            yield engine.position
-            if engine.position == before:
-                # The feed waits for a writer below the end.
-                time.sleep(HELD_PAUSE_SECONDS)
+        with PageReader(self._log) as pages:
+            while engine.running and engine.position < end:
+                before = engine.position
+                with collector_paused():
+                    self._apply_page(pages)
+                if engine.failures:
+                    raise engine.failures[0]
+                yield engine.position
+                if engine.position == before:
+                    # The feed waits for a writer below the end.
+                    time.sleep(HELD_PAUSE_SECONDS)
 
-    def _apply_page(self) -> None:
+    def _apply_page(self, pages: PageReader) -> None:
         engine = self._engine
-        after = engine.position
+        after, end = engine.position, self._cut.position
         if self._cut.time is None:
-            page = self._log.read_page(after, self._size, engine.where())
+            page = pages.page(after, engine.where(), until=end)
         else:
             # Every event of a stream may be the one that ends it, whether anybody handles it.
             if self._admission.position > after:
                 self._admission = self._cut.admission()
             self._admission.skip_to(self._log, after)
-            page = self._log.read_page(after, self._size)
-        self._size = next_size(self._size, page)
+            page = pages.page(after, EVERYTHING, until=end)
         self.events += engine.apply(self._admission.page(page)).events
