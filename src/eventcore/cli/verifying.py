@@ -18,9 +18,9 @@ from eventcore.errors import ArchiveDamagedError, ConfigurationError, SchemaMism
 if TYPE_CHECKING:
     from eventcore.app import App
     from eventcore.projections.views import Views
+    from eventcore.seals.checks import Checks
     from eventcore.seals.findings import Verdict
     from eventcore.seals.sources import Source
-    from eventcore.seals.verifying import Checks
 
 _Seals = typer.Option(
     None, "--seals", metavar="FILE", help="What eventcore seal wrote; a folder is fine."
@@ -34,6 +34,9 @@ _Anchor = typer.Option(
 _Quick = typer.Option(
     False, "--quick", help="Events in order only: not by stream and by id, no tables of the store."
 )
+_Stream = typer.Option(
+    None, "--stream", metavar="NAME", help="One stream alone, e.g. order-536365: takes a moment."
+)
 _Views = typer.Option(
     False, "--views", help="The rows of read models, too: each is made again and compared."
 )
@@ -45,6 +48,7 @@ def verify(
     public_key: Path | None = _PublicKey,
     anchor: str | None = _Anchor,
     quick: bool = _Quick,
+    stream: str | None = _Stream,
     views: bool = _Views,
 ) -> None:
     """Name the first event that was altered, is missing, re-ordered or doubled; else exit with 0.
@@ -54,6 +58,9 @@ def verify(
     With --archive the archive is verified first, and then the log together with it.
     """
     checks = checks_of(seals, public_key, anchor, indexes=not quick)
+    if stream is not None:
+        _verify_stream(stream, checks)
+        return
     if OPTIONS.settings().archive is not None:
         _verify_archive(checks)
     log = open_only_log()
@@ -65,6 +72,17 @@ def verify(
     if views or OPTIONS.views is not None:
         with OPTIONS.open(create=False) as app:
             report_read_models(app)
+
+
+def _verify_stream(stream: str, checks: Checks) -> None:
+    from eventcore.seals.streams import verify_stream  # noqa: PLC0415 - help verifies nothing
+
+    started = time.monotonic()
+    with closing(open_only_log()) as log:
+        verdict = verify_stream(log, stream, checks)
+    if not verdict.events and verdict.ok:
+        answer_no("NotFound", f"{OPTIONS.settings().store} has no stream {stream}")
+    report(verdict, time.monotonic() - started, OPTIONS.settings().store, what_of="stream")
 
 
 def _verify_archive(checks: Checks) -> None:
@@ -94,9 +112,9 @@ def checks_of(
     Raises:
         ConfigurationError: A key or an anchor without seals.
     """
+    from eventcore.seals.checks import Checks  # noqa: PLC0415 - likewise
     from eventcore.seals.files import SealFile  # noqa: PLC0415 - help verifies nothing
     from eventcore.seals.keys import read_checking_key  # noqa: PLC0415 - likewise
-    from eventcore.seals.verifying import Checks  # noqa: PLC0415 - likewise
 
     if seals is None and (public_key is not None or anchor is not None):
         raise ConfigurationError(
@@ -169,7 +187,14 @@ def _views_of(app: App, *, needed: bool) -> Views | None:
         return None  # a backup of the log alone
 
 
-def report(verdict: Verdict, seconds: float, what: str, *, kind: str = "LogAltered") -> None:
+def report(
+    verdict: Verdict,
+    seconds: float,
+    what: str,
+    *,
+    kind: str = "LogAltered",
+    what_of: str = "log",
+) -> None:
     """Print a verdict; ends the command with 1 if something was found."""
     finding = verdict.finding
     if OPTIONS.json:
@@ -184,7 +209,7 @@ def report(verdict: Verdict, seconds: float, what: str, *, kind: str = "LogAlter
             f"{verdict.streams:,}), {verdict.sealed:,} of them as they were sealed "
             f"[dim]({seconds:.1f} s)[/dim]"
         )
-        console.print(f"[dim]digest of the log {verdict.log}[/dim]", soft_wrap=True)
+        console.print(f"[dim]digest of the {what_of} {verdict.log}[/dim]", soft_wrap=True)
         if verdict.unsealed:
             print_note(f"{verdict.unsealed:,} events are not sealed: nothing says how they were")
     if finding is not None:

@@ -4,46 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from eventcore.errors import ArchiveDamagedError
-from eventcore.events.codec import Codec
-from eventcore.lake.checking import Damage, first_damage
+from eventcore.lake.checking import ArchiveSource, Damage, first_damage
 from eventcore.lake.reading import Archive
 from eventcore.seals.backups import compare_backup
+from eventcore.seals.checks import Checks
 from eventcore.seals.findings import Finding, Kind, Verdict
-from eventcore.seals.verifying import Checks, verify_log
-from eventcore.stores.log import Page
+from eventcore.seals.verifying import verify_log
 
 if TYPE_CHECKING:
     from eventcore.seals.sources import Source
-
-
-class ArchiveSource:
-    """An archive, read as a log is.
-
-    Args:
-        archive: Its files are taken as they are: what they hold is compared with something else.
-    """
-
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-        self._codec = Codec(allow_unknown=True)
-
-    def head(self) -> int:
-        """Position of the newest archived event."""
-        return self._archive.until
-
-    def read_page(self, after: int, limit: int) -> Page:
-        """See :meth:`eventcore.stores.log.Log.read_page`."""
-        try:
-            return self._archive.read_page(
-                after, limit, until=self._archive.until, codec=self._codec
-            )
-        except (pa.ArrowException, OSError, MemoryError, RuntimeError, OverflowError) as error:
-            raise ArchiveDamagedError(
-                archive=self._archive.url, file="a file", problem=f"cannot be read: {error}"
-            ) from error
 
 
 def verify_archive(archive: Archive, checks: Checks, live: Source | None, after: int) -> Verdict:

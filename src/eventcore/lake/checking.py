@@ -20,6 +20,38 @@ from eventcore.lake.files import ArchiveFiles
 from eventcore.lake.layout import file_name, manifest_name, shard_of
 from eventcore.lake.manifests import ArchivedFile, Manifest
 from eventcore.lake.reading import Archive
+from eventcore.stores.log import Page
+
+
+class ArchiveSource:
+    """An archive, read as a log is: events by position, page by page.
+
+    Args:
+        archive: Its files are taken as they are: what they hold is compared with something else.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._codec = Codec(allow_unknown=True)
+
+    def head(self) -> int:
+        """Position of the newest archived event."""
+        return self._archive.until
+
+    def read_page(self, after: int, limit: int) -> Page:
+        """See :meth:`eventcore.stores.log.Log.read_page`.
+
+        Raises:
+            ArchiveDamagedError: A file is missing or cannot be read.
+        """
+        try:
+            return self._archive.read_page(
+                after, limit, until=self._archive.until, codec=self._codec
+            )
+        except (pa.ArrowException, OSError, MemoryError, RuntimeError, OverflowError) as error:
+            raise ArchiveDamagedError(
+                archive=self._archive.url, file="a file", problem=f"cannot be read: {error}"
+            ) from error
 
 
 class Damage(NamedTuple):

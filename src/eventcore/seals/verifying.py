@@ -8,15 +8,15 @@ sealed, and where. And whether a log tells the same by stream and by event id as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from eventcore.errors import SealsDamagedError
 from eventcore.events.limits import READ_PAGE_EVENTS
 from eventcore.events.recorded import Recorded
+from eventcore.seals.checks import Checks, trusted_seals
 from eventcore.seals.differing import Range, first_difference
 from eventcore.seals.digests import LogDigest, event_digest
-from eventcore.seals.files import SealFile
 from eventcore.seals.findings import Finding, FoundError, Kind, Verdict
 from eventcore.seals.reading import DAMAGES, Reader, raise_if_away
 from eventcore.seals.seal import (
@@ -24,7 +24,6 @@ from eventcore.seals.seal import (
     SEAL_EVENTS_MAX,
     Content,
     Seal,
-    SignatureChecker,
     marks_of,
     runs_of,
 )
@@ -36,25 +35,6 @@ OnProgress = Callable[[int, int], None]
 """Called with the position that was reached and that of the head."""
 
 _BEYOND: Final = 2**62
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checks:
-    """What to check, beside the order of the log.
-
-    Attributes:
-        seals: The file of seals; None: nothing says how the events were.
-        key: Each seal has to be signed by it; None: signatures are not looked at.
-        anchor: Digest of a seal that has to be in the file: one that was noted elsewhere.
-        indexes: Whether each event is looked up by its id, and each stream is read.
-        is_backup: Whether the log may end before the seals do.
-    """
-
-    seals: SealFile | None = None
-    key: SignatureChecker | None = None
-    anchor: str | None = None
-    indexes: bool = True
-    is_backup: bool = False
 
 
 def verify_log(
@@ -94,7 +74,7 @@ class _Verification:
 
     def run(self) -> Verdict:
         # Before the head is asked for: what is sealed by now is in the log.
-        seals = iter(()) if self._checks.seals is None else self._checks.seals.read()
+        seals = trusted_seals(self._checks)
         finding = None
         try:
             self._head = self._ask_head()
@@ -124,12 +104,8 @@ class _Verification:
             raise FoundError(Finding(Kind.UNREADABLE, problem)) from error
 
     def _read_sealed(self, reader: Reader, seals: Iterator[Seal]) -> None:
-        anchor, key = self._checks.anchor, self._checks.key
-        for seal in self._intact(seals):
-            if key is not None and not seal.is_signed_by(key):
-                self._refuse_seal(f"seal {seal.content.number} is not signed by this key")
+        for seal in seals:
             if self._checks.is_backup and seal.content.last > self._head:
-                anchor = None if seal.digest == anchor else anchor
                 self._check_end_of_backup(reader, seal.content)
                 continue
             events = reader.up_to(seal.content.last, seal.content.events + SEAL_EVENTS_MAX)
@@ -138,20 +114,6 @@ class _Verification:
             self._check_range(seal, events)
             self._seals += 1
             self._sealed = self._digest.events
-            anchor = None if seal.digest == anchor else anchor
-        if anchor is not None:
-            self._refuse_seal(
-                f"no seal has the digest {anchor}: the file was cut off or written anew"
-            )
-
-    def _intact(self, seals: Iterator[Seal]) -> Iterator[Seal]:
-        try:
-            yield from seals
-        except SealsDamagedError as error:
-            raise FoundError(Finding(Kind.SEAL, str(error))) from error
-
-    def _refuse_seal(self, problem: str) -> None:
-        raise FoundError(Finding(Kind.SEAL, problem))
 
     def _check_until(self, content: Content, events: list[Recorded[Any]], reader: Reader) -> None:
         """Check what could be read of a range, then say what could not."""

@@ -171,3 +171,18 @@ def test_an_empty_log_has_nothing_to_seal_and_is_as_it_was(call: Call, folder: P
 
     assert (answer.code, "nothing to seal" in answer.out) == (0, True)
     assert call("verify", "--seals", "seals").code == 0
+
+
+def test_one_stream_is_verified_alone_and_its_digest_is_told(sealed: Call, folder: Path):
+    check = ("verify", "--seals", "seals.jsonl", "--json", "--stream")
+    [fine] = sealed(*check, "order-o1").records
+    as_administrator(
+        folder / "eventcore.db",
+        "UPDATE eventcore_log SET type = 'order.paid' WHERE position = 3",
+    )
+    altered = sealed(*check, "order-o1")
+
+    assert (fine["events"], fine["sealed"], fine["finding"]) == (1, 1, None)
+    assert (altered.code, altered.records[0]["finding"]["kind"]) == (1, "altered")
+    assert sealed(*check, "user-u1").code == 0
+    assert sealed(*check, "nobody-1").code == 1
