@@ -2,7 +2,8 @@
 
 Nothing is loaded and nothing is dropped on the way, for a shard begins with no rows and holds few
 enough. A projection of which anything fails, or that takes pages, is folded once more by the engine
-that keeps live rows: so that exactly what would be parked there is parked here.
+that keeps live rows: so that exactly what would be parked there is parked here. (Neither notices a
+row that does not fit its table between two events, if it fits in the end and all else is well.)
 """
 
 from __future__ import annotations

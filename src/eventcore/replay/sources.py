@@ -19,7 +19,7 @@ from eventcore.events.recorded import Recorded
 from eventcore.events.registry import EventRegistry
 from eventcore.projections.building import HELD_PAUSE_SECONDS
 from eventcore.projections.shares import share_of_stream
-from eventcore.replay.shards import Shards
+from eventcore.replay.shards import ParquetFiles, Shards
 from eventcore.settings import SHARES_DEFAULT
 from eventcore.stores.log import Log, LogFilter
 
@@ -89,9 +89,9 @@ class LogShards:
                     if share_of_stream(event.stream, SHARES_DEFAULT) in wanted
                 ]
 
-    def parquet(self) -> None:
+    def parquet(self) -> ParquetFiles | None:
         """See :class:`eventcore.replay.shards.ShardSource`: there are none."""
-        return
+        return None
 
 
 def pages_until(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eventcore.events.catalogue import OrderCancelled, OrderPaid
 from eventcore.projections import MemoryViews
 from eventcore.projections.summaries import Summary
 from eventcore.replay import Cut, cut_of, replay
@@ -82,6 +84,33 @@ def test_a_query_over_the_archive_comes_to_the_rows_of_the_handlers(
 def queried(summary: Summary, files: ParquetFiles, log: MemoryLog, *, cut: Cut) -> Any:
     assert may_be_queried(summary, log.codec)
     return query_summary(summary, files, log.codec, cut=cut)
+
+
+texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30
+)
+amounts = st.decimals(-(10**14), 10**14, places=4).map(lambda amount: amount.normalize() + 0)
+
+
+@given(st.lists(st.tuples(texts, amounts), min_size=1, max_size=10))
+@settings(max_examples=25)
+def test_any_text_and_any_amount_are_what_they_were(told: list[tuple[str, Decimal]]):
+    log = MemoryLog()
+    for number, (text, amount) in enumerate(told):
+        cancelled = OrderCancelled(order_id=str(number % 4), reason=text)
+        paid = OrderPaid(order_id=str(number % 3), amount=amount, payment_method=text)
+        fill(log, [(cancelled, moment(number)), (paid, moment(number))])
+    with TemporaryDirectory() as folder:
+        source = archive_shards(archived(log, Path(folder) / "archive", events_max=100), log)
+        files = source.parquet()
+        assert files is not None
+
+        stored = queried(Standing(), files, log, cut=Cut(log.head()))
+
+    [table] = Standing.tables
+    expected = expected_rows(log, None, [Standing()])[table.name]
+    assert stored is not None
+    assert sorted(stored) == sorted(map(tuple, table.encode(expected)))
 
 
 @given(seeds, cuts)
