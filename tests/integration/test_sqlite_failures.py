@@ -17,7 +17,7 @@ from eventcore.errors import (
     StoreUnavailableError,
 )
 from eventcore.stores.log import AppendResult, StreamAppend
-from eventcore.stores.sqlite.connections import CLOSE_CHECK_SECONDS, READERS_IDLE_MAX
+from eventcore.stores.sqlite.connections import LOCK_PAUSE_SECONDS_MAX, READERS_IDLE_MAX
 from eventcore.stores.sqlite.log import SQLiteLog
 from eventcore.testing import EventMaker
 
@@ -485,7 +485,7 @@ def test_a_write_waits_for_another_process_as_long_as_it_is_told(path, log, make
     positions: list[int] = []
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
-        release = threading.Timer(3 * CLOSE_CHECK_SECONDS, lambda: other.execute("ROLLBACK"))
+        release = threading.Timer(300 * LOCK_PAUSE_SECONDS_MAX, lambda: other.execute("ROLLBACK"))
         release.start()
 
         positions += log.append([StreamAppend("user-1", 0, [make()])]).positions

@@ -197,7 +197,9 @@ class Column:
             self._refuse(f"is below {self.minimum}")
         if abs(value.adjusted()) > DECIMAL_DIGITS_MAX:
             self._refuse(f"is an amount of more than {DECIMAL_DIGITS_MAX} digits")
-        text = decimal_text(value)
+        text = str(value)
+        if not _is_settled(text):
+            text = decimal_text(value)
         if self.digits is not None:
             whole, _, places = text.lstrip("-").partition(".")
             if len(whole) > self.digits.whole or len(places) > self.digits.places:
@@ -293,9 +295,13 @@ def decimal_text(value: Decimal) -> str:
     return "0" if text == "-0" else text
 
 
+def _is_settled(text: str) -> bool:
+    """Whether the text of an amount is the one it is stored in."""
+    return "E" not in text and ("." not in text or text[-1] != "0") and text != "-0"
+
+
 def _settled_decimal(value: Decimal) -> Decimal:
-    text = str(value)
-    if "E" not in text and ("." not in text or text[-1] != "0") and text != "-0":
+    if _is_settled(str(value)):
         return value  # as nearly all are, once they were settled
     if abs(value.adjusted()) > DECIMAL_DIGITS_MAX:
         return value  # it is refused when it is written

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from eventcore.events.garbage import collector_paused
 from eventcore.projections.columns import StoredValue
 from eventcore.projections.snapshots import Snapshot, UnreadableRowsError
 from eventcore.projections.tables import AnyTable, StoredRow
@@ -254,14 +255,18 @@ def compare_tables(pair: Pair) -> TableComparison:
 def _compare_in_step(pair: Pair, tally: _Tally) -> None:
     """Compare page by page, as long as both have the same keys; then by looking each key up."""
     with closing(pair.new.pages(pair.renamed)) as others:
-        is_in_step = True
-        for page in pair.live.pages(pair.table):
-            keys = list(map(tally.key_of, page))
-            new = next(others, []) if is_in_step else []
-            if is_in_step and list(map(tally.key_of, new)) != keys:
-                is_in_step = False
-                others.close()
-            tally.add_range(page, new if is_in_step else pair.new.at(pair.renamed, keys))
+        pages, is_in_step = pair.live.pages(pair.table), True
+        while True:
+            with collector_paused():
+                page = next(pages, None)
+                if page is None:
+                    return
+                keys = list(map(tally.key_of, page))
+                new = next(others, []) if is_in_step else []
+                if is_in_step and list(map(tally.key_of, new)) != keys:
+                    is_in_step = False
+                    others.close()
+                tally.add_range(page, new if is_in_step else pair.new.at(pair.renamed, keys))
 
 
 def _compare(pair: Pair, tally: _Tally) -> None:

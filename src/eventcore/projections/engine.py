@@ -250,14 +250,9 @@ class Engine:
                 raise
 
     def _apply(self, events: Sequence[Recorded[Any]], end: int) -> Applied:
-        pages = [
-            (kept, kept.own(_above(events, kept.position)))
-            for kept in self._running()
-            if kept.position < end
-        ]
         folded = [
             (kept, fresh, Folded([]) if kept.plan.by_page else kept.fold.fold(fresh))
-            for kept, fresh in pages
+            for kept, fresh in self._fresh(events, end)
         ]
         if any(outcome.parked for _, _, outcome in folded):
             self._prepare_to_park()
@@ -275,6 +270,20 @@ class Engine:
             self._kept = joined(self.views, self._kept)
             self._load_parked()
         return Applied(max((len(fresh) for _, fresh, _ in folded), default=0))
+
+    def _fresh(
+        self, events: Sequence[Recorded[Any]], end: int
+    ) -> list[tuple[Kept, Sequence[Recorded[Any]]]]:
+        """What each group has not applied yet; those that keep the same look for it once."""
+        found: dict[Any, Sequence[Recorded[Any]]] = {}
+        pages = []
+        for kept in self._running():
+            if kept.position < end:
+                same = (kept.position, kept.divides_streams and kept.shares)
+                if same not in found:
+                    found[same] = kept.own(_above(events, kept.position))
+                pages.append((kept, found[same]))
+        return pages
 
     def _commit(
         self,

@@ -65,13 +65,19 @@ class Kept:
         """Where all of its checkpoints are."""
         return self.checkpoint.position
 
-    def own(self, events: Sequence[Recorded[Any]]) -> Sequence[Recorded[Any]]:
-        """The events that are to be looked at: with ``share_by = "stream"``, the group's own."""
+    @property
+    def divides_streams(self) -> bool:
+        """Whether it looks at some streams only: with ``share_by = "stream"``, the group's own."""
         if self.shares is None or self.projection.share_by != "stream":
+            return False
+        held, shares = self.shares
+        return len(held) < shares
+
+    def own(self, events: Sequence[Recorded[Any]]) -> Sequence[Recorded[Any]]:
+        """The events that are to be looked at."""
+        if self.shares is None or not self.divides_streams:
             return events
         held, shares = self.shares
-        if len(held) == shares:
-            return events
         return [event for event in events if share_of_stream(event.stream, shares) in held]
 
     def move(self, position: int, anchor: Anchor | None) -> None:

@@ -30,9 +30,13 @@ CACHE_KIB: Final = 64 * 1024
 SQLITE_VERSION_MIN: Final = (3, 37, 0)
 """STRICT tables (SQLite 3.37.0, 2021-11-27, release notes)."""
 
-CLOSE_CHECK_SECONDS: Final = 0.1
-"""How long at a time SQLite waits for another process's lock: in between it is seen whether the
-connections were closed. ``sqlite3_interrupt`` does not end that wait (SQLite 3.40)."""
+LOCK_PAUSE_SECONDS_MIN: Final = 0.000_2
+"""How soon another process's lock is asked for again; the pause doubles with each attempt. SQLite's
+own wait begins with 1 ms and goes on with 2, 5, 10, 15, 20, 25 (``sqliteDefaultBusyCallback`` in
+``main.c``): of two processes that write by turns each would sleep past most of the other's ends."""
+
+LOCK_PAUSE_SECONDS_MAX: Final = 0.001
+"""How long such a pause is at most. Closing the connections is seen after it."""
 
 OPEN_RETRY_SECONDS: Final = 0.01
 """Pause between two attempts to switch a file to WAL: SQLite does not wait there by itself."""
@@ -86,9 +90,8 @@ class SQLiteConnections:
         self._process = os.getpid()
         self._writing_thread: int | None = None
         self._writer = self._open("rwc" if create else "rw")
-        wait_seconds = min(busy_timeout_seconds, CLOSE_CHECK_SECONDS)
         with self.translating_errors():
-            self._writer.execute(f"PRAGMA busy_timeout = {int(wait_seconds * 1_000)}")
+            self._writer.execute("PRAGMA busy_timeout = 0")  # see _begin
             self._writer.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     def _open(self, mode: Literal["rw", "rwc"] = "rw") -> sqlite3.Connection:
@@ -165,19 +168,20 @@ class SQLiteConnections:
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         deadline: float | None = None
+        pause_seconds = LOCK_PAUSE_SECONDS_MIN
         while True:
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 if _primary_code(error) != sqlite3.SQLITE_BUSY:
                     raise
-                if deadline is None:
-                    # The first wait is over already.
-                    left_seconds = self._busy_timeout_seconds - CLOSE_CHECK_SECONDS
-                    deadline = time.monotonic() + left_seconds
+                now = time.monotonic()
+                deadline = deadline or now + self._busy_timeout_seconds
                 self._check_open()
-                if time.monotonic() >= deadline:
+                if now >= deadline:
                     raise
+                time.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, LOCK_PAUSE_SECONDS_MAX)
             else:
                 return
 
