@@ -176,6 +176,33 @@ def test_the_revenue_of_each_day_and_month_is_that_of_the_invoices(imported, sha
     assert by_month == source.revenue_by_month
 
 
+@pytest.mark.parametrize("processes", [[], ["--processes", "2"]])
+def test_a_replay_until_a_day_has_the_invoices_of_before(
+    imported, shared_data, tmp_path, *, processes
+):
+    # The log was imported data set by data set: its times go to and fro between years.
+    source, first = totals(shared_data, "online_retail"), "2011-03-01"
+    into = f"sqlite:///{tmp_path}/past.db"
+    names = ["--projection", "orders", "--projection", "analytics", *processes]
+    eventcore(
+        *("replay", "--until", f"{first}T00:00:00Z", "--into", into, *names),
+        *("--store", imported.store),
+    )
+
+    def rows(table: str) -> list[dict]:
+        options = ["--limit", "1000000", "--json", "--views", into, "--store", imported.store]
+        return [json.loads(line) for line in eventcore("query", table, *options).splitlines()]
+
+    assert {row["order_id"]: Decimal(row["total_amount"]) for row in rows("orders")} == {
+        key: order.total for key, order in source.orders.items() if order.created_at < first
+    }
+    assert {
+        row["date"]: Decimal(row["value"])
+        for row in rows("analytics")
+        if row["metric_type#dimensions"] == "revenue#currency=GBP"
+    } == {day: value for day, value in source.revenue_by_day.items() if day < first}
+
+
 def test_the_top_customers_are_those_of_the_invoices(imported, shared_data):
     spent: defaultdict[str, Decimal] = defaultdict(Decimal)
     for row in imported.rows("orders"):

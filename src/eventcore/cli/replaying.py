@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from eventcore.cli.options import OPTIONS
-from eventcore.cli.output import cell, console, errors, print_json, progress_bar
+from eventcore.cli.output import cell, console, errors, print_json, print_note, progress_bar
 from eventcore.cli.places import place_of
 from eventcore.cli.readmodels import all_projections, find_projection
 from eventcore.errors import ConfigurationError
@@ -119,6 +119,10 @@ def _report(done: Replayed, views: Views, chosen: list[Projection], *, seconds: 
     )
     for name, count in rows.items():
         console.print(f"  {cell(name)}  [dim]{count:,} rows[/dim]")
+    if done.queried:
+        print_note(f"by one query, as far as the archive goes: {', '.join(done.queried)}")
+    if done.apart and (whole := [one for one in done.together if one not in done.queried]):
+        print_note(f"in one process, for their rows may be of several streams: {', '.join(whole)}")
     if done.parked:
         errors.print(
             f"[yellow]The events of {done.parked:,} keys failed and wait in that database: "

@@ -100,6 +100,14 @@ def test_another_place_needs_another_target_or_a_drop(paid: Call):
     assert "8 replayed read models dropped" in paid("replay", "--into", PAST, "--drop").out
 
 
+def test_what_no_number_of_processes_makes_faster_is_told(paid: Call):
+    told = paid("replay", "--into", PAST, "--processes", "1")
+
+    assert told.code == 0
+    assert "in one process, for their rows may be of several streams: analytics" in told.err
+    assert statuses(paid) == ["paid"]
+
+
 def test_live_rows_are_not_replayed_into(paid: Call, folder: Path):
     assert paid("projections", "run", "--once").code == 0
 
