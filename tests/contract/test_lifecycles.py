@@ -664,3 +664,35 @@ def test_log_and_views_in_two_schemas_of_a_database_share_a_transaction(postgres
     finally:
         with postgres_schema.connect() as connection:
             connection.execute(f"DROP SCHEMA IF EXISTS {views} CASCADE")
+
+
+def test_an_interrupt_of_one_who_writes_for_others_costs_them_nothing(postgres_schema, monkeypatch):
+    app = open_app(postgres_schema.store_url, projections=OWN, inline=["stock"])
+    order(app, "first")
+    log: Any = app.log
+    apply, calls, outcomes = _InAppend.apply, [0], []
+
+    def applied(self, connection, events):
+        calls[0] += 1
+        if calls[0] == 1:
+            until(lambda: len(log._inline._queue) == 2)
+        if calls[0] == 2:
+            raise KeyboardInterrupt
+        return apply(self, connection, events)
+
+    def work(number: int) -> None:
+        try:
+            order(app, str(number))
+            outcomes.append("done")
+        except KeyboardInterrupt:
+            outcomes.append("interrupted")
+
+    monkeypatch.setattr(_InAppend, "apply", applied)
+    in_threads(*(partial(work, number) for number in range(3)))
+    rows = list(app.query(STOCK))
+    head, position = places_on(postgres_schema)
+    app.close()
+
+    assert sorted(outcomes) == ["done", "done", "interrupted"]
+    assert rows == [StockRow("a", 3)]
+    assert head == position > 3  # what was interrupted has used up positions
