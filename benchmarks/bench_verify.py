@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from uuid import UUID
 
 from benchmarks.measuring import Figure, arguments, interleaved, rate, ratio, report
@@ -109,52 +110,62 @@ def fill(log: Log, events: int) -> None:
         log.append(appends)
 
 
-def speeds(folder: Path, events: int, rounds: int) -> tuple[list[Figure], int]:
-    """Sealing, verifying and copying; and the bytes of the seals."""
-    log = SQLiteLog(folder / "log.db", Codec(), synchronous="NORMAL")
-    fill(log, events)
-    memory = MemoryLog()
-    copy_log(log, memory, names=("log", "memory"))
-    seals = folder / "seals.jsonl"
-    Sealer(log, SealWriter(seals), clock=system_clock).seal()
-    checks = Checks(seals=SealFile(seals))
+class Speeds:
+    """Sealing, verifying and copying a log on SQLite."""
 
-    def timed(work: Callable[[], None]) -> Callable[[], float]:
-        def run() -> float:
-            started = time.perf_counter()
-            work()
-            return events / (time.perf_counter() - started)
+    def __init__(self, folder: Path, events: int) -> None:
+        self._folder = folder
+        self._events = events
+        self._log = SQLiteLog(folder / "log.db", Codec(), synchronous="NORMAL")
+        fill(self._log, events)
+        self._memory = MemoryLog()
+        copy_log(self._log, self._memory, names=("log", "memory"))
+        self.seals = folder / "seals.jsonl"
+        self.cpu_micros: list[float] = []
 
-        return run
+    def seal(self) -> None:
+        self.seals.unlink(missing_ok=True)
+        started = time.process_time()
+        Sealer(self._log, SealWriter(self.seals), clock=system_clock).seal()
+        self.cpu_micros.append((time.process_time() - started) / self._events * 1e6)
 
-    def seal() -> None:
-        target = folder / "again.jsonl"
-        target.unlink(missing_ok=True)
-        Sealer(log, SealWriter(target), clock=system_clock).seal()
-
-    def verify(*, indexes: bool) -> None:
-        found = verify_log(log, Checks(seals=checks.seals, indexes=indexes))
+    def verify(self, *, indexes: bool) -> None:
+        found = verify_log(self._log, Checks(seals=SealFile(self.seals), indexes=indexes))
         assert found.ok, found.finding
-        assert found.sealed == events
+        assert found.sealed == self._events
 
-    def copy(source: Log) -> None:
-        target = folder / "copies"
+    def copy(self, source: Log) -> None:
+        target = self._folder / "copies"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         written = SQLiteLog(target / "copy.db", synchronous="NORMAL")
         copy_log(source, written, names=("source", "copy"))
         written.close()
 
-    cases = {
-        "seal": timed(seal),
-        "verify in order (--quick)": timed(lambda: verify(indexes=False)),
-        "verify, by stream and by id as well": timed(lambda: verify(indexes=True)),
-        "copy SQLite to SQLite, digests included": timed(lambda: copy(log)),
-        "copy memory to SQLite, digests included": timed(lambda: copy(memory)),
-    }
-    found = interleaved(cases, rounds)
-    log.close()
-    return [rate(name, values) for name, values in found.items()], seals.stat().st_size
+    def timed(self, work: Callable[[], None]) -> Callable[[], float]:
+        def run() -> float:
+            started = time.perf_counter()
+            work()
+            return self._events / (time.perf_counter() - started)
+
+        return run
+
+    def measure(self, rounds: int) -> list[Figure]:
+        cases = {
+            "seal": self.timed(self.seal),
+            "verify in order (--quick)": self.timed(lambda: self.verify(indexes=False)),
+            "verify, indexes and ids as well": self.timed(lambda: self.verify(indexes=True)),
+            "copy SQLite to SQLite, digests included": self.timed(lambda: self.copy(self._log)),
+            "copy memory to SQLite, digests included": self.timed(lambda: self.copy(self._memory)),
+        }
+        found = interleaved(cases, rounds)
+        self._log.close()
+        cpu, size = self.cpu_micros, self.seals.stat().st_size
+        return [
+            *[rate(name, values) for name, values in found.items()],
+            Figure("CPU of sealing an event", median(cpu), "µs", low=min(cpu), high=max(cpu)),
+            Figure("size of the seals", size / self._events, "bytes/ev"),
+        ]
 
 
 def main() -> None:
@@ -164,7 +175,7 @@ def main() -> None:
         folder = Path(name)
         one = overhead(folder, (options.rounds, options.appends), 1)
         many = overhead(folder, (options.rounds, options.appends // 5), 100)
-        figures, size = speeds(folder, options.events, max(3, options.rounds // 4))
+        figures = Speeds(folder, options.events).measure(max(3, options.rounds // 4))
     report(
         "seals: appends while a sealer follows; sealing, verifying, copying",
         [
@@ -173,7 +184,6 @@ def main() -> None:
             rate("single appends with a sealer", one[0]),
             rate("events in appends of 100, with a sealer", many[0]),
             *figures,
-            Figure("size of the seals", size / options.events, "bytes/ev"),
         ],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from eventcore.stores.log import Log
 
 EVERY_SECONDS: Final = 1.0
+
+NICENESS: Final = 10
+"""Added to that of a sealer that follows (POSIX, ``nice``)."""
 
 _To = typer.Option(..., "--to", metavar="FILE", help="Where the seals are; a folder is fine.")
 _Key = typer.Option(
@@ -40,6 +44,9 @@ def seal(
         _report(_opened(to, key, lambda sealer: sealer.seal()))
         return
     found: list[Sealed] = []
+
+    # Where the processor is short, writers come first: what is sealed a moment later is no worse.
+    os.nice(NICENESS)
 
     def work(stop: Stopping) -> None:
         found.append(_opened(to, key, lambda sealer: sealer.follow(stop, every)))
