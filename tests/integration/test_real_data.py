@@ -180,7 +180,7 @@ def test_the_revenue_of_each_day_and_month_is_that_of_the_invoices(imported, sha
 def test_a_replay_until_a_day_has_the_invoices_of_before(
     imported, shared_data, tmp_path, *, processes
 ):
-    # The log was imported data set by data set: its times go to and fro between years.
+    # The log was imported data set by data set: its times go back and forth between years.
     source, first = totals(shared_data, "online_retail"), "2011-03-01"
     into = f"sqlite:///{tmp_path}/past.db"
     names = ["--projection", "orders", "--projection", "analytics", *processes]
