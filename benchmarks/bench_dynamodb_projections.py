@@ -3,8 +3,10 @@
 How many items each order has, twice: with every key once in a stretch of thousands, where folding
 saves nothing and every event is a row to write, and with few keys that are touched all the time.
 The rival is what a handler of stream records does: it holds the rows in memory (so it need not even
-read them) and puts each on condition that the item has no later position. Both through the same
-client, on DynamoDB Local. The log is in memory: what is measured is writing the read model.
+read them) and puts each on condition that the item has no later position. Beside them, with keys
+that are distinct, what the emulator can do at most: the same rows in bare transactions of a
+hundred, several at a time. All through the same client, on DynamoDB Local. The log is in memory:
+what is measured is writing the read model.
 
     python -m benchmarks.bench_dynamodb_projections [--events N] [--rounds N]
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,6 +30,7 @@ from eventcore.events.catalogue.orders import OrderItemAdded
 from eventcore.events.recorded import NewEvent, Recorded
 from eventcore.projections import Projection, ProjectionRunner, Table, on
 from eventcore.projections.dynamodb import DynamoDBViews
+from eventcore.projections.dynamodb_requests import ACTIONS_MAX
 from eventcore.projections.dynamodb_tables import DynamoDBTables
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.client import BotoTransport
@@ -40,6 +44,7 @@ THEIR_EVENTS = 1_000
 
 APPENDED_TOGETHER = 500
 TARGET = 10.0
+BARE_THREADS = 4
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -124,10 +129,9 @@ def ours(url: str, fresh: Callable[[], str], log: MemoryLog, *, events: int) -> 
     return events / elapsed
 
 
-def theirs(url: str, fresh: Callable[[], str], log: MemoryLog) -> float:
-    """Events a second of one conditional put an event."""
+def emptied(url: str, table: str) -> DynamoDBCalls:
+    """Calls to a server that has a new table for counts."""
     calls = DynamoDBCalls(BotoTransport(region="eu-west-1", endpoint_url=url))
-    table = f"{fresh()}counts"
     DynamoDBTables(calls).create(
         {
             "TableName": table,
@@ -136,6 +140,42 @@ def theirs(url: str, fresh: Callable[[], str], log: MemoryLog) -> float:
             "AttributeDefinitions": [{"AttributeName": "order_id", "AttributeType": "S"}],
         }
     )
+    return calls
+
+
+def item(row: CountRow, position: int) -> dict[str, dict[str, str]]:
+    return {
+        "order_id": {"S": row.order_id},
+        "lines": {"N": str(row.lines)},
+        "items": {"N": str(row.items)},
+        "at": {"N": str(position)},
+    }
+
+
+def bare(url: str, fresh: Callable[[], str], *, rows: int) -> float:
+    """Rows a second in transactions that only put them."""
+    table = f"{fresh()}counts"
+    calls = emptied(url, table)
+
+    def put(first: int) -> None:
+        puts = [
+            {"Put": {"TableName": table, "Item": item(CountRow(str(n), 1, 3), n)}}
+            for n in range(first, min(first + ACTIONS_MAX, rows))
+        ]
+        calls.call("TransactWriteItems", {"TransactItems": puts})
+
+    with ThreadPoolExecutor(BARE_THREADS) as threads:
+        started = time.perf_counter()
+        list(threads.map(put, range(0, rows, ACTIONS_MAX)))
+        elapsed = time.perf_counter() - started
+    calls.close()
+    return rows / elapsed
+
+
+def theirs(url: str, fresh: Callable[[], str], log: MemoryLog) -> float:
+    """Events a second of one conditional put an event."""
+    table = f"{fresh()}counts"
+    calls = emptied(url, table)
     projection, rows = Counts(), dict[str, CountRow]()
     events = log.read_page(0, THEIR_EVENTS, LogFilter()).events
     started = time.perf_counter()
@@ -145,12 +185,7 @@ def theirs(url: str, fresh: Callable[[], str], log: MemoryLog) -> float:
             "PutItem",
             {
                 "TableName": table,
-                "Item": {
-                    "order_id": {"S": row.order_id},
-                    "lines": {"N": str(row.lines)},
-                    "items": {"N": str(row.items)},
-                    "at": {"N": str(event.position)},
-                },
+                "Item": item(row, event.position),
                 "ConditionExpression": "attribute_not_exists(order_id) OR #at < :at",
                 "ExpressionAttributeNames": {"#at": "at"},
                 "ExpressionAttributeValues": {":at": {"N": str(event.position)}},
@@ -180,6 +215,8 @@ def measure(url: str, events: int, rounds: int) -> list[Figure]:
             "eventcore": partial(ours, url, fresh, log, events=events),
             "a put an event": partial(theirs, url, fresh, log),
         }
+        if orders == events:
+            cases["bare transactions"] = partial(bare, url, fresh, rows=events)
         for case in cases.values():
             case()  # a Java program is slow until it is warm
         found = interleaved(cases, rounds)
@@ -189,6 +226,10 @@ def measure(url: str, events: int, rounds: int) -> list[Figure]:
                 found["eventcore"],
                 found["a put an event"],
                 TARGET,
+            ),
+            *(
+                ratio(f"{title}: over {name} of the rows", found["eventcore"], found[name], None)
+                for name in cases.keys() & {"bare transactions"}
             ),
             *(rate(f"{title}: {name}", values) for name, values in found.items()),
         ]
