@@ -87,7 +87,8 @@ class Layout(NamedTuple):
 def metered() -> tuple[MeteredTables, DynamoDBLog]:
     """An empty log in tables that count."""
     tables = MeteredTables()
-    log = DynamoDBLog(DynamoDBCalls(tables), "log-table")
+    # What is asked for ahead comes from threads, and is asked for once: a few units at the end.
+    log = DynamoDBLog(DynamoDBCalls(tables), "log-table", segments_ahead=0)
     tables.restart()
     return tables, log
 

@@ -139,9 +139,10 @@ def on_postgres(call: Call, folder: Path, postgres_schema: PostgresSchema) -> Ca
 
 
 def databases(place: PostgresSchema) -> set[str]:
+    """Those of this test: others come and go on the same server meanwhile."""
     with place.connect() as connection:
         rows = connection.execute("SELECT datname FROM pg_database").fetchall()
-    return {row[0] for row in rows}
+    return {row[0] for row in rows if place.schema in row[0]}
 
 
 @pytest.mark.postgres
