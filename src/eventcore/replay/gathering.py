@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final
 
-from eventcore.errors import ReplayBrokenOffError
+from eventcore.errors import CheckpointMovedError, ReplayBrokenOffError
 from eventcore.projections.anchors import anchor_at
 from eventcore.projections.parking import UNITS, WORK, ParkingLot
 from eventcore.projections.projection import Projection
@@ -161,12 +161,13 @@ class Gathering:
 
     def finish(self, log: Log, position: int) -> None:
         """Move the checkpoints to the end, since every shard is there."""
-        before = {one.name: self._views.ensure(one) for one in self._renamed}
         anchor = anchor_at(log, position)
-        with self._views.transaction() as transaction:
-            for name in sorted(before):
-                if before[name].position < position:
-                    transaction.advance(name, before[name], position, anchor=anchor)
+        for name in sorted(one.name for one in self._renamed):
+            # One who did the same work at the same time may have been faster.
+            with suppress(CheckpointMovedError), self._views.transaction() as transaction:
+                before = self._views.checkpoint(name)
+                if before is not None and before.position < position:
+                    transaction.advance(name, before, position, anchor=anchor)
 
 
 def parts_of(rows: dict[str, list[StoredRow]]) -> list[RowsOfTables]:

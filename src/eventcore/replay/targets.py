@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import ClassVar, Final, NamedTuple
 
-from eventcore.errors import ReplayRefusedError
+from eventcore.errors import CheckpointMovedError, ReplayRefusedError, StoreUnavailableError
 from eventcore.projections.anchors import Anchor, anchor_at, other_log
 from eventcore.projections.definitions import is_other_definition
 from eventcore.projections.parking import UNITS, WORK, ParkingLot
@@ -24,6 +25,9 @@ from eventcore.projections.tables import Table
 from eventcore.projections.views import Views
 from eventcore.replay.cuts import Cut
 from eventcore.stores.log import Log
+
+ATTEMPTS_MAX: Final = 20
+"""Of noting a replay that is begun, while others begin theirs in the same place."""
 
 SUFFIX: Final = "@replay"
 """Ends the names of checkpoints of replayed rows."""
@@ -138,14 +142,27 @@ class Target:
 
         Raises:
             ReplayRefusedError: The target holds something else.
+            SchemaMismatchError: A table of the name is somebody else's.
+            StoreUnavailableError: Others began replays there every time; try again.
         """
-        self.views.ensure(Replays())
         self._check_beside()
+        for _ in range(ATTEMPTS_MAX):
+            with suppress(CheckpointMovedError):
+                return self._begin(cut, until, apart=apart, division=division)
+        problem = "others keep beginning replays there"
+        raise StoreUnavailableError(store=self.views.name, problem=problem)
+
+    def _begin(
+        self, cut: Cut, until: str, *, apart: Collection[str], division: str
+    ) -> list[ReplayRow]:
+        # Moved on with every note: of two who begin at once, one looks again and joins the other.
+        before = self.views.ensure(Replays())
         noted = {row.projection: row for row in self.views.query(REPLAYS)}
         for projection in self._projections:
             found = noted.get(projection.name)
             if found is None:
                 self._check_free(projection)
+                self.views.ensure(as_replayed(projection))
             else:
                 self._check_same(projection, found, until)
                 self._check_division(projection, found, division)
@@ -167,6 +184,7 @@ class Target:
                 for name in fresh
             ]
             with self.views.transaction() as transaction:
+                transaction.advance(Replays.name, before, before.position + 1)
                 transaction.upsert(REPLAYS, rows)
             noted.update((row.projection, row) for row in rows)
         return [noted[projection.name] for projection in self._projections]
