@@ -696,3 +696,15 @@ def test_an_interrupt_of_one_who_writes_for_others_costs_them_nothing(postgres_s
     assert sorted(outcomes) == ["done", "done", "interrupted"]
     assert rows == [StockRow("a", 3)]
     assert head == position > 3  # what was interrupted has used up positions
+
+
+@pytest.mark.parametrize("options", [{"prepare": "no"}, {"pool": "1"}, {"notify": "no"}])
+def test_inline_on_postgres_goes_with_any_kind_of_connection(postgres_schema, options):
+    url = store_url(postgres_schema.url, postgres_schema.schema, **options)
+    with open_app(url, projections=OWN, inline=NAMES) as app:
+        a_day(app)
+        in_threads(*(partial(order, app, f"more-{number}") for number in range(4)))
+        inline = rows_of(app.query)
+
+        assert app._inline._in_append.reached == app.log.head()  # type: ignore[union-attr]  # there is one
+        assert inline == followed(app)
