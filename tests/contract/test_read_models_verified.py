@@ -1,5 +1,6 @@
 """Whether rows are those that the log makes: on every backend the first that is not is named."""
 
+import threading
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -154,3 +155,33 @@ def test_a_read_model_that_is_not_kept_is_absent_and_nothing_is_created(log, vie
     assert (verdict.projections, verdict.absent) == ((), ("spending",))
     assert views.checkpoint("spending") is None
     assert views.count(SPENDING) == 0
+
+
+def test_rows_that_are_kept_meanwhile_raise_no_false_alarm(log, views):
+    stop = threading.Event()
+
+    def buy() -> None:
+        for number in range(10, 10_000):
+            if stop.is_set():
+                return
+            record(log, order(f"o{number}", ("apple", 1, "1.50"), user_id=f"u{number % 40}"))
+            stop.wait(0.002)
+
+    runner = ProjectionRunner(log, views, [Spending()])
+    runner.run_to_head()
+    threads = [
+        threading.Thread(target=buy),
+        threading.Thread(target=lambda: runner.follow(stop)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        verdicts = [verify_read_models(log, views, [Spending()], now=NOW) for _ in range(4)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+    assert [verdict.finding for verdict in verdicts] == [None] * 4
+    assert log.head() > 20
+    assert verdicts[-1].rows > 3

@@ -83,6 +83,31 @@ def test_a_sealer_follows_many_writers_and_everything_is_as_it_was_sealed(log, t
     assert verdict.log == result.log == digest_of(log.read()).hex()
 
 
+def test_verifying_while_others_write_and_seal_raises_no_false_alarm(log, tmp_path):
+    sealer(log, tmp_path / "seals").seal()
+    stop = threading.Event()
+    follower = threading.Thread(
+        target=lambda: sealer(log, tmp_path / "seals").follow(stop, 0.01),
+    )
+    writers = [threading.Thread(target=write, args=(log, number)) for number in range(WRITERS)]
+    checks = Checks(seals=SealFile(tmp_path / "seals"))
+    for thread in (follower, *writers):
+        thread.start()
+    verdicts = []
+    try:
+        while any(writer.is_alive() for writer in writers):
+            verdicts.append(verify_log(log, checks))
+    finally:
+        for writer in writers:
+            writer.join()
+        stop.set()
+        follower.join()
+    verdicts.append(verify_log(log, checks))
+
+    assert [verdict.finding for verdict in verdicts] == [None] * len(verdicts)
+    assert verdicts[-1].sealed == WRITERS * APPENDS * 3
+
+
 def test_a_copy_of_it_has_the_same_digest(log):
     write(log, 1)
     copy = MemoryLog()
