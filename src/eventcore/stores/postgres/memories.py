@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eventcore.events.limits import READ_PAGE_EVENTS
-from eventcore.stores.limits import is_storable
+from eventcore.events.recorded import event_id_of
+from eventcore.stores.integrity import Problem
+from eventcore.stores.limits import PLACE_MAX, is_storable
 from eventcore.stores.postgres.connections import PostgresConnections
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.snapshots import Snapshot
@@ -24,6 +26,21 @@ class Memories:
         self.connections = connections
         self._texts = load_statements("eventcore.stores.postgres", "sql/log.sql")
         self._sql = connections.formatted(self._texts)
+
+    def problems(self, head: int) -> Iterator[Problem]:
+        """See :meth:`eventcore.stores.integrity.SelfChecking.problems`."""
+        after = 0
+        while rows := self.connections.fetch(
+            self._sql["select_indexed"], (after, min(head, PLACE_MAX), READ_PAGE_EVENTS)
+        ):
+            for position, by_stream, by_id, event_id, state in rows:
+                if by_stream != position:
+                    yield Problem("read by its stream it is another event, or none", position)
+                if by_id != position:
+                    yield Problem("looked up by its id it is another event, or none", position)
+                if event_id_of(state) != event_id:
+                    yield Problem("the id in its column is not the one in its state", position)
+            after = rows[-1][0]
 
     def load_snapshot(self, stream: str) -> Snapshot | None:
         """See :meth:`eventcore.stores.snapshots.SnapshotStore.load_snapshot`."""

@@ -82,6 +82,19 @@ FROM pg_catalog.unnest(%s::text[]) AS wanted (stream);
 SELECT position, stream, version, type, state, event_id::text FROM {schema}.eventcore_log
 WHERE event_id = ANY (%s::text[]::uuid[]);
 
+-- name: select_indexed
+-- Events in order, and where each is by its stream and by its id, as the indexes have it.
+WITH page AS MATERIALIZED (
+    SELECT position, stream, version, event_id, state FROM {schema}.eventcore_log
+    WHERE position > %s AND position <= %s ORDER BY position LIMIT %s
+)
+SELECT page.position,
+       (SELECT log.position FROM {schema}.eventcore_log AS log
+        WHERE log.stream = page.stream AND log.version = page.version),
+       (SELECT log.position FROM {schema}.eventcore_log AS log WHERE log.event_id = page.event_id),
+       page.event_id::text, page.state
+FROM page ORDER BY page.position;
+
 -- name: select_snapshot
 SELECT stream, version, fingerprint, state FROM {schema}.eventcore_snapshots WHERE stream = %s;
 
