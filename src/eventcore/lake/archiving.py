@@ -48,7 +48,7 @@ from eventcore.lake.manifests import ArchivedFile, Manifest, Plan, manifest_json
 from eventcore.lake.reading import Archive
 from eventcore.stores.log import Log
 
-PUBLISHERS: Final = 4
+PUBLISHERS: Final = 8
 """Files compressed and published at once."""
 
 

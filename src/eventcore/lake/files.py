@@ -73,6 +73,16 @@ class ArchiveFiles:
         table = tables[0] if len(tables) == 1 else pa.concat_tables(tables).unify_dictionaries()
         return events_of(by_position(table) if len(tables) > 1 else table)
 
+    def streams(self, file: ArchivedFile) -> list[str]:
+        """Names of the streams that have events in a file."""
+        with self._open(file) as parquet:
+            try:
+                found = pc.unique(parquet.read(["stream"])["stream"])
+            except (pa.ArrowException, OSError) as error:
+                raise self._damaged(file, f"cannot be read: {error}") from error
+        names: list[str] = found.to_pylist()
+        return names
+
     def rows_where(self, file: ArchivedFile, column: str, values: Sequence[Any]) -> pa.Table:
         """The rows of a file whose column has one of these values; that column is read first."""
         with self._open(file) as parquet:

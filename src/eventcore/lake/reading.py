@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from typing_extensions import override
 
 from eventcore.errors import ArchiveDamagedError
@@ -22,7 +24,8 @@ from eventcore.events.recorded import Recorded
 from eventcore.lake.columns import events_of
 from eventcore.lake.files import ArchiveFiles
 from eventcore.lake.folders import Folder, open_folder
-from eventcore.lake.layout import MANIFESTS, manifest_name, shard_of
+from eventcore.lake.indexes import StreamIndexes
+from eventcore.lake.layout import MANIFESTS, manifest_name
 from eventcore.lake.manifests import ArchivedFile, Manifest, check_chain, read_manifest
 from eventcore.lake.rows import choose, recorded_of
 from eventcore.stores.limits import PLACE_MAX, is_storable
@@ -35,6 +38,9 @@ BATCH_EVENTS: Final = 8_192
 
 SEGMENTS_KEPT: Final = 2
 """Segments kept in memory for readers of pages, the least recently used dropped first."""
+
+FEW_EVENTS: Final = 32
+"""Events looked up one by one in a segment; for more of them it is read whole."""
 
 LOADERS: Final = 8
 """Manifests fetched at once when an archive is opened."""
@@ -56,6 +62,7 @@ class Archive:
         self.folder = folder
         self.verify_reads = verify
         self._files = ArchiveFiles(folder, verify=verify)
+        self._indexes = StreamIndexes(self._files)
         self._manifests: tuple[Manifest, ...] = ()
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
@@ -211,7 +218,8 @@ class Archive:
     ) -> Iterator[Recorded[Any]]:
         """The archived events of one stream, by version.
 
-        Every segment is looked at, in its file of this shard: about a millisecond for each.
+        The first time, the names in every file are read; those of the segments used last are
+        remembered.
 
         Args:
             stream: Its name.
@@ -223,13 +231,11 @@ class Archive:
         """
         if not self._manifests or not is_storable(stream):
             return
-        shard = shard_of(stream, self._manifests[0].shards)
         high = PLACE_MAX if until is None else until
         last = PLACE_MAX if until_position is None else until_position
         manifests = self._between(0, until_position)
         for manifest in reversed(manifests) if backwards else manifests:
-            files = [file for file in manifest.files if file.shard == shard]
-            events = self._stream_in(files, stream, codec)
+            events = self._stream_in(self._indexes.files_of(manifest, stream), stream, codec)
             events.sort(key=lambda event: event.version, reverse=backwards)
             yield from (e for e in events if after < e.version <= high and e.position <= last)
             # Nothing that was asked for is beyond these.
@@ -254,15 +260,24 @@ class Archive:
         wanted = np.array(sorted(set(positions)), np.int64)
         for manifest in self._manifests:
             low, high = np.searchsorted(wanted, [manifest.after, manifest.until], "right")
-            if low == high:
+            if high - low > FEW_EVENTS:
+                found |= self._among(self._segment(manifest), wanted[low:high], codec)
                 continue
-            for file in manifest.files:
+            for file in manifest.files if low < high else ():
                 mine = [int(p) for p in wanted[low:high] if file.first <= p <= file.last]
                 if not mine:
                     continue
                 for batch in events_of(self._files.rows_where(file, "position", mine)).to_batches():
                     found |= {event.position: event for event in recorded_of(batch, codec)}
         return found
+
+    @staticmethod
+    def _among(
+        table: pa.Table, positions: npt.NDArray[np.int64], codec: Codec
+    ) -> dict[int, Recorded[Any]]:
+        mask = pc.is_in(table["position"], pa.array(positions))
+        batches = table.filter(mask).to_batches()
+        return {event.position: event for batch in batches for event in recorded_of(batch, codec)}
 
     def _between(self, after: int, until: int | None) -> list[Manifest]:
         return [

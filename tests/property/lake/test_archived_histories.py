@@ -2,20 +2,28 @@
 
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
-from hypothesis.stateful import initialize, rule
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 from typing_extensions import override
 
 from eventcore.lake.archiving import Archiver, SegmentLimits
 from eventcore.lake.reading import open_archive
 from eventcore.lake.stitching import ArchivedLog
+from eventcore.stores.dynamodb.calls import DynamoDBCalls
+from eventcore.stores.dynamodb.log import DynamoDBLog
 from eventcore.stores.log import Log
 from eventcore.stores.memory.log import MemoryLog
+from eventcore.stores.postgres.log import PostgresLog
 from eventcore.stores.sqlite.log import SQLiteLog
+from eventcore.stores.trimming import TrimmableLog
 from tests.archived import Up, trim_until
+from tests.model_dynamodb import ModelTables
+from tests.postgres import PostgresServer
 from tests.property.stores.test_log_model import LogMachine
 
 
@@ -81,7 +89,52 @@ class ArchivedSQLiteMachine(ArchivedMachine):
         self.subscription = self.log.subscribe(len(self.followed))
 
 
+class OnlyWhatFits(ArchivedMachine):
+    """Elsewhere a refused or repeated append takes positions: then they are not the model's."""
+
+    @override
+    def _append(self, appends):
+        if self.model.append(appends)[0] == "stored":
+            self.log.append(appends)
+
+
+class ArchivedDynamoDBMachine(OnlyWhatFits):
+    """From there nothing is trimmed, but it is read from the archive as well."""
+
+    @override
+    def open_store(self, folder: Path) -> Log:
+        return DynamoDBLog(DynamoDBCalls(ModelTables()), "log-table")
+
+    @rule(until=st.integers(0, 60))
+    @override
+    def trim_up_to(self, until):
+        assert not isinstance(self.archived.store, TrimmableLog)
+
+
 TestArchivedMachine = ArchivedMachine.TestCase
 TestArchivedSQLiteMachine = ArchivedSQLiteMachine.TestCase
+TestArchivedDynamoDBMachine = ArchivedDynamoDBMachine.TestCase
 TestArchivedMachine.settings = settings(max_examples=40, stateful_step_count=40)
 TestArchivedSQLiteMachine.settings = settings(max_examples=30, stateful_step_count=40)
+TestArchivedDynamoDBMachine.settings = settings(max_examples=15, stateful_step_count=30)
+
+
+@pytest.mark.postgres
+def test_on_postgres_likewise(postgres_server: PostgresServer):
+    class ArchivedPostgresMachine(OnlyWhatFits):
+        @override
+        def open_store(self, folder: Path) -> Log:
+            self.schema = f"test_{uuid.uuid4().hex[:16]}"
+            return PostgresLog(postgres_server.url, schema=self.schema)
+
+        @override
+        def teardown(self) -> None:
+            super().teardown()
+            if hasattr(self, "schema"):
+                with postgres_server.connect() as connection:
+                    connection.execute("SET client_min_messages = warning")
+                    connection.execute(f"DROP SCHEMA {self.schema} CASCADE".encode())
+
+    run_state_machine_as_test(
+        ArchivedPostgresMachine, settings=settings(max_examples=8, stateful_step_count=25)
+    )
