@@ -37,7 +37,7 @@ EXIT_STORE: Final = 3
 
 program = typer.Typer(
     name="eventcore",
-    help="Event sourcing on SQLite: read, ingest, project, rebuild. Begin with: eventcore demo",
+    help="Event sourcing: read, ingest, project, rebuild. Begin with: eventcore demo",
     epilog=EPILOG,
     add_completion=False,
     pretty_exceptions_enable=False,
