@@ -7,7 +7,7 @@ that are there, and goes on. Two that run at once do the same work and harm nobo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -48,6 +48,9 @@ from eventcore.lake.manifests import ArchivedFile, Manifest, Plan, manifest_json
 from eventcore.lake.reading import Archive
 from eventcore.stores.log import Log
 
+PACKED_EVENTS: Final = 8_192
+"""Events that are packed at once."""
+
 PUBLISHERS: Final = 8
 """Files compressed and published at once."""
 
@@ -79,6 +82,48 @@ class _Group(NamedTuple):
     day: int
     shard: int
     rows: pa.Table
+
+
+class _Taken:
+    """Events of a segment, packed while they are read.
+
+    As objects they would cost more than all the rest: the garbage collector looks at each again and
+    again.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.state_bytes = 0
+        self.types: set[str] = set()
+        self.last: Recorded[Any] | None = None
+        self._tables: list[pa.Table] = []
+        self._waiting: list[Recorded[Any]] = []
+
+    def add(self, events: list[Recorded[Any]]) -> None:
+        """Take the next ones."""
+        if not events:
+            return
+        self.count += len(events)
+        self.state_bytes += sum([len(event.state) for event in events])
+        self.types.update([event.type for event in events])
+        self.last = events[-1]
+        self._waiting += events
+        if len(self._waiting) >= PACKED_EVENTS:
+            self._pack()
+
+    def is_full(self, limits: SegmentLimits) -> bool:
+        """Whether a segment ends here."""
+        return self.count >= limits.events_max or self.state_bytes >= limits.bytes_max
+
+    def table(self) -> pa.Table:
+        """All of them, by position."""
+        self._pack()
+        return pa.concat_tables(self._tables)
+
+    def _pack(self) -> None:
+        if self._waiting:
+            self._tables.append(table_of(self._waiting))
+            self._waiting = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,26 +224,25 @@ class Archiver:
         """Plan, write and publish one segment; gives the bytes of its events' states."""
         after, number = self._archive.until, len(self._archive.manifests) + 1
         plan = self._plan(number)
-        events = self._take(
-            log, after, head if plan is None else plan.until, whole=plan is not None
-        )
-        if not events:
+        taken = self._take(log, after, head if plan is None else plan.until, whole=plan is not None)
+        if taken.last is None:
             return 0
         if plan is None:
-            plan = self._publish_plan(number, after, events, log.codec.registry)
-            if plan.until != events[-1].position:
+            plan = self._publish_plan(number, after, taken, log.codec.registry)
+            if plan.until != taken.last.position:
                 # Another archiver was faster, and its segment is the one that counts.
-                events = self._take(log, after, plan.until, whole=True)
-        if len(events) != plan.events or events[-1].position != plan.until:
+                taken = self._take(log, after, plan.until, whole=True)
+        last = taken.last
+        if last is None or (taken.count, last.position) != (plan.events, plan.until):
             raise ArchiveOfAnotherLogError(
                 archive=self._archive.url, position=plan.until, event_id="of an unfinished plan"
             )
-        files = self._publish_files(plan, table_of(events))
-        data = manifest_json(plan, files, str(events[-1].event_id))
+        files = self._publish_files(plan, taken.table())
+        data = manifest_json(plan, files, str(last.event_id))
         name = manifest_name(number)
         if not self._folder.publish(name, data) and self._folder.read(name) != data:
             raise self._damaged(name, "is another one than this run came to")
-        return sum(len(event.state) for event in events)
+        return taken.state_bytes
 
     def _plan(self, number: int) -> Plan | None:
         data = self._folder.read(plan_name(number))
@@ -212,18 +256,18 @@ class Archiver:
         return plan
 
     def _publish_plan(  # noqa: PLR0917 - what a plan says, in its order
-        self, number: int, after: int, events: Sequence[Recorded[Any]], registry: EventRegistry
+        self, number: int, after: int, taken: _Taken, registry: EventRegistry
     ) -> Plan:
         manifests = self._archive.manifests
-        types = sorted({event.type for event in events})
+        assert taken.last is not None
         plan = Plan(
             number=number,
             previous=manifests[-1].sha256 if manifests else None,
             after=after,
-            until=events[-1].position,
-            events=len(events),
+            until=taken.last.position,
+            events=taken.count,
             shards=self._shards,
-            families={name: family_of(name, registry) for name in types},
+            families={name: family_of(name, registry) for name in sorted(taken.types)},
         )
         if self._folder.publish(plan_name(number), plan.to_json()):
             return plan
@@ -231,23 +275,19 @@ class Archiver:
         assert found is not None
         return found
 
-    def _take(self, log: Log, after: int, until: int, *, whole: bool) -> list[Recorded[Any]]:
+    def _take(self, log: Log, after: int, until: int, *, whole: bool) -> _Taken:
         """The events of the next segment; all up to ``until`` if it was planned so."""
-        events: list[Recorded[Any]] = []
-        size = 0
-        while after < until and (
-            whole or (len(events) < self._limits.events_max and size < self._limits.bytes_max)
-        ):
+        taken = _Taken()
+        while after < until and (whole or not taken.is_full(self._limits)):
             page = log.read_page(after, READ_PAGE_EVENTS)
-            taken = [event for event in page.events if event.position <= until]
+            events = [event for event in page.events if event.position <= until]
             if not whole:
-                taken = taken[: self._limits.events_max - len(events)]
-            events += taken
-            size += sum(len(event.state) for event in taken)
+                events = events[: self._limits.events_max - taken.count]
+            taken.add(events)
             if page.end <= after:
                 break
             after = page.end
-        return events
+        return taken
 
     def _publish_files(self, plan: Plan, table: pa.Table) -> list[ArchivedFile]:
         with ThreadPoolExecutor(PUBLISHERS) as publishers:
