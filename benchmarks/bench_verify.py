@@ -1,10 +1,10 @@
 """Seals: what a sealer that follows costs writers; sealing, verifying and copying, events a second.
 
 Appends are measured with and without a sealer (``eventcore seal --follow``, a process of its own)
-in pairs: each round does both on one file, who goes first changes with every round. The other
+in pairs: each round does both on one file for some seconds, who goes first changes. The other
 figures are of a log on SQLite with streams of twenty events, read from the page cache.
 
-    python -m benchmarks.bench_verify [--rounds N] [--appends N] [--events N]
+    python -m benchmarks.bench_verify [--rounds N] [--seconds N] [--events N]
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from statistics import median
 from uuid import UUID
@@ -46,14 +47,15 @@ def event(number: int) -> EncodedEvent:
     return EncodedEvent(event_id, "order.created", AT, STATE % (event_id.encode(), AT.encode()))
 
 
-def append(log: Log, numbers: range, at_once: int) -> float:
-    """Append to streams of their own; gives events a second."""
-    made = [event(number) for number in numbers]
-    started = time.perf_counter()
-    for first in range(0, len(made), at_once):
-        events = made[first : first + at_once]
-        log.append([StreamAppend(f"order-{numbers[first]}", 0, events)])
-    return len(made) / (time.perf_counter() - started)
+def append(log: Log, numbers: Iterator[int], *, at_once: int, seconds: float) -> float:
+    """Append to streams of their own for so long; gives events a second."""
+    started, events_done = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        first = next(numbers)
+        events = [event(first), *[event(next(numbers)) for _ in range(at_once - 1)]]
+        log.append([StreamAppend(f"order-{first}", 0, events)])
+        events_done += at_once
+    return events_done / (time.perf_counter() - started)
 
 
 class FollowingSealer:
@@ -75,22 +77,18 @@ class FollowingSealer:
 
 
 def overhead(
-    folder: Path, options: tuple[int, int], at_once: int
+    folder: Path, rounds: int, seconds: float, *, at_once: int
 ) -> tuple[list[float], list[float]]:
     """Events a second with and without a sealer, a pair for each round."""
-    rounds, appends = options
     path, seals = folder / f"{at_once}.db", folder / f"{at_once}.jsonl"
     log = SQLiteLog(path)
-    number = 1
+    numbers = count(1)
     found: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(rounds):
         for sealed in (True, False) if turn % 2 else (False, True):
-            append(log, range(number, number + 10), 1)  # something to wake up with
-            number += 10
+            append(log, numbers, at_once=1, seconds=0.01)  # something to wake up with
             sealer = FollowingSealer(path, seals) if sealed else None
-            numbers = range(number, number + appends * at_once)
-            number = numbers.stop
-            found[sealed].append(append(log, numbers, at_once))
+            found[sealed].append(append(log, numbers, at_once=at_once, seconds=seconds))
             if sealer is not None:
                 sealer.stop()
     log.close()
@@ -170,11 +168,11 @@ class Speeds:
 
 def main() -> None:
     """Measure, on the disk that holds the temporary folder."""
-    options = arguments(__doc__ or "", rounds=12, appends=1_500, events=100_000)
+    options = arguments(__doc__ or "", rounds=12, seconds=3, events=100_000)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        one = overhead(folder, (options.rounds, options.appends), 1)
-        many = overhead(folder, (options.rounds, options.appends // 5), 100)
+        one = overhead(folder, options.rounds, options.seconds, at_once=1)
+        many = overhead(folder, options.rounds, options.seconds, at_once=100)
         figures = Speeds(folder, options.events).measure(max(3, options.rounds // 4))
     report(
         "seals: appends while a sealer follows; sealing, verifying, copying",
