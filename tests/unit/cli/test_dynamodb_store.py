@@ -259,6 +259,8 @@ def test_read_models_are_run_shown_and_rebuilt_from_the_command_line(
     assert rows("order_items", "--where", "order_id=o1")[0]["product_id"] == "p"
 
     printed(capsys, *store, "projections", "rebuild", "orders", "order_items")
+    printed(capsys, *store, "db", "apply")
+    printed(capsys, *store, "db", "check")
 
     assert {table: rows(table) for table in before} == before
     status = printed(capsys, *store, "--json", "projections", "status")

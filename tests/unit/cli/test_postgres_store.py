@@ -396,6 +396,7 @@ def test_who_may_make_no_tables_shares_the_work_and_leaves_rebuilds_to_the_owner
     call("ingest", "more.jsonl", *store)
     ran = call("projections", "run", "--once", *store)
 
+    assert call("db", "check").code == 0
     assert (refused.code, refused.error["type"]) == (2, "ConfigurationError")
     assert "may not make or drop tables" in refused.error["message"]
     assert [one["user_id"] for one in live] == ["u1"]

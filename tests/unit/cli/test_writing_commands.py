@@ -273,6 +273,32 @@ def test_a_dropped_index_is_found_and_created_again(call: Call, folder: Path):
     assert [one["created"] for one in call("db", "apply", "--json").records] == ["users_by_email"]
 
 
+def test_the_indexes_of_rows_that_a_rebuild_made_are_as_expected(call: Call, folder: Path):
+    call("db", "apply")
+    assert call("projections", "rebuild", "users").code == 0
+
+    assert call("db", "check").code == call("doctor").code == 0
+    assert call("db", "plan", "--json").records == []
+    assert call("projections", "drop-old", "users").code == 0
+    assert call("db", "check").code == 0
+
+    tamper(folder / "eventcore.db", "DROP INDEX users__2_by_email")
+    [found] = call("db", "check", "--json").records
+    assert (found["name"], found["problem"]) == ("users_by_email", "missing")
+    assert [one["created"] for one in call("db", "apply", "--json").records] == ["users_by_email"]
+    assert call("db", "check").code == 0
+
+
+def test_an_index_that_only_the_replaced_rows_have_is_missing(call: Call, folder: Path):
+    call("db", "apply")
+    call("projections", "rebuild", "users")
+    tamper(folder / "eventcore.db", "DROP INDEX users__2_by_email")
+
+    assert [(one["name"], one["problem"]) for one in call("db", "check", "--json").records] == [
+        ("users_by_email", "missing")
+    ]
+
+
 def test_a_table_of_another_shape_is_named_and_never_changed(call: Call, folder: Path):
     call("db", "apply")
     tamper(folder / "eventcore.db", "DROP TABLE users", "CREATE TABLE users (user_id TEXT)")
