@@ -43,6 +43,11 @@ def archive(
     older_than: str | None = typer.Option(
         None, metavar="AGE", help="With --then-trim: only what happened so long ago, e.g. 90d."
     ),
+    save_states: bool = typer.Option(
+        False,
+        "--save-states",
+        help="With --then-trim: save the state of each aggregate whose old events could go then.",
+    ),
 ) -> None:
     """Archive what the log has and the archive has not, as Parquet; then perhaps trim the log.
 
@@ -51,6 +56,8 @@ def archive(
     """
     if then_trim != (older_than is not None):
         raise ConfigurationError(message="--then-trim and --older-than AGE belong together")
+    if save_states and not then_trim:
+        raise ConfigurationError(message="--save-states is for --then-trim")
     age = None if older_than is None else _age(older_than)
     place = to or OPTIONS.settings().archive
     if place is None:
@@ -64,7 +71,8 @@ def archive(
     with open_store(settings) as app:
         found, report = _archive(app, place, shards)
         verified = found.verify() if verify else None
-        trimmed = None if age is None else _trim(app, found, _before(app.now(), age))
+        before = None if age is None else _before(app.now(), age)
+        trimmed = None if before is None else _trim(app, found, before, save_states)
     _print(report, trimmed, verified, time.monotonic() - started)
 
 
@@ -82,12 +90,13 @@ def _archive(app: App, place: str, shards: int | None) -> tuple[Archive, Archive
     return found, report
 
 
-def _trim(app: App, found: Archive, before: datetime) -> TrimReport:
+def _trim(app: App, found: Archive, before: datetime, save_states: bool) -> TrimReport:
     from eventcore.lake.retention import Retention  # noqa: PLC0415 - only with --then-trim
 
     with progress_bar() as progress:
         task = progress.add_task("trimming", total=found.until)
-        return Retention(found, app.log).trim(
+        save = app.save_snapshot if save_states else None
+        return Retention(found, app.log, save=save).trim(
             before=before, on_batch=lambda position: progress.update(task, completed=position)
         )
 

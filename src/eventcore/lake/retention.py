@@ -16,13 +16,19 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import eventcore.aggregates  # noqa: F401 - its import declares the built-in ones
-from eventcore.aggregates.aggregate import aggregate_class_of
-from eventcore.errors import ConfigurationError
+from eventcore.aggregates.aggregate import Aggregate, aggregate_class_of
+from eventcore.errors import (
+    AggregateNotFoundError,
+    ConfigurationError,
+    TrimmedHistoryError,
+    UndecodableEventError,
+)
 from eventcore.events.recorded import Recorded
 from eventcore.events.times import to_text
 from eventcore.lake.reading import Archive
@@ -33,6 +39,10 @@ from eventcore.stores.trimming import TrimmableLog
 
 SAVED_KEPT_MAX: Final = 65_536
 """Streams whose saved state's version is remembered while an archive is looked at."""
+
+
+SaveState = Callable[[type[Aggregate], str], int]
+"""Saves the state that an aggregate of a class and id has now; gives its version."""
 
 
 class TrimReport(NamedTuple):
@@ -70,12 +80,14 @@ class Retention:
     Args:
         archive: Made from the log. Its files are checked by SHA-256 as they are read.
         log: A store of this library.
+        save: Saves the state of an aggregate, where nothing else keeps its events from leaving:
+            ``app.save_snapshot``. None: only what is saved already counts.
 
     Raises:
         ConfigurationError: From this store nothing can be trimmed.
     """
 
-    def __init__(self, archive: Archive, log: Log) -> None:
+    def __init__(self, archive: Archive, log: Log, *, save: SaveState | None = None) -> None:
         if not (isinstance(log, TrimmableLog) and isinstance(log, SnapshotStore)):
             raise ConfigurationError(
                 message=f"From a {type(log).__name__} nothing can be trimmed: archive it, and keep "
@@ -85,6 +97,7 @@ class Retention:
         self._log: Log = log
         self._door: TrimmableLog = log
         self._snapshots: SnapshotStore = log
+        self._save = save
         self._versions: OrderedDict[str, int | None] = OrderedDict()
 
     def trim(
@@ -148,9 +161,22 @@ class Retention:
 
     def _reason_of_state(self, event: Recorded[Any]) -> str:
         saved = self._saved(event.stream)
+        if self._save is not None and (saved is None or event.version >= saved):
+            saved = self._saved_now(event.stream, self._save)
         if saved is None:
             return "no-snapshot"
         return "" if event.version < saved else "newest"
+
+    def _saved_now(self, stream: str, save: SaveState) -> int | None:
+        category, _, id_ = stream.partition("-")
+        cls = aggregate_class_of(category)
+        assert cls is not None
+        # What cannot be loaded stays as it is: its saved state is another fold's, and the events
+        # it was made from are in the archive alone; or they cannot be read.
+        with suppress(TrimmedHistoryError, UndecodableEventError, AggregateNotFoundError):
+            save(cls, id_)
+        self._versions[stream] = self._find_saved(stream)
+        return self._versions[stream]
 
     def _saved(self, stream: str) -> int | None:
         """Version of a stream's saved state that can be used now; None if there is none."""

@@ -94,6 +94,19 @@ def test_after_trimming_commands_need_the_archive_and_then_say_what_they_said(ca
     assert call("query", "orders", "--json").records == before["query"]
 
 
+def test_the_states_that_a_trim_needs_are_saved_by_it_on_request(call: Call, shop):
+    before = call("events", "read", "--json").records
+    trim = ("archive", "--to", "lake", "--then-trim", "--older-than", "0s", "--json")
+    [kept] = call(*trim).records
+
+    [trimmed] = call(*trim, "--save-states").records
+
+    assert (kept["trimmed"], trimmed["trimmed"]) == (0, 2)
+    assert "no-snapshot" in kept["kept"]
+    assert "no-snapshot" not in trimmed["kept"]
+    assert call("events", "read", "--json", "--archive", "lake").records == before
+
+
 def test_the_archive_may_come_from_the_environment(call: Call, shop, monkeypatch):
     save_snapshots(shop, "o1")
     monkeypatch.setenv("EVENTCORE_ARCHIVE", str(shop / "lake"))
@@ -134,6 +147,7 @@ def test_an_archive_may_be_in_a_bucket(call: Call, shop, s3: S3Place):
         (["archive"], "--to FOLDER"),
         (["archive", "--to", "lake", "--then-trim"], "belong together"),
         (["archive", "--to", "lake", "--older-than", "90d"], "belong together"),
+        (["archive", "--to", "lake", "--save-states"], "is for --then-trim"),
         (["archive", "--to", "lake", "--then-trim", "--older-than", "soon"], "no age such as"),
         (["archive", "--to", "lake", "--then-trim", "--older-than", "999999d"], "before year 1"),
         (["archive", "--to", "ftp://x/y"], "begins with 'ftp'"),

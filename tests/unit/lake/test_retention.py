@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eventcore.aggregates import Order, User
+from eventcore.aggregates import Aggregate, Order, User
 from eventcore.app import App, open_app
 from eventcore.commands.orders import AddItem, CreateOrder, PayOrder
 from eventcore.commands.users import RegisterUser
@@ -16,6 +16,7 @@ from eventcore.errors import (
     ConfigurationError,
     TrimmedHistoryError,
     TrimRefusedError,
+    UndecodableEventError,
 )
 from eventcore.events.catalogue import OrderItem, SystemHealthCheck
 from eventcore.events.codec import Codec
@@ -83,6 +84,55 @@ def test_what_a_snapshot_covers_leaves_and_the_rest_stays(store, tmp_path):
         assert len(list(app.log.read_stream("user-u-1"))) == 1
     assert report.kept["newest"] >= 4
     assert report.until < len(whole)
+
+
+def test_states_are_saved_where_nothing_else_keeps_events_from_leaving(store, tmp_path):
+    with open_shop(store) as app:
+        fill(app)
+        whole = list(app.log.read())
+        before = {f"o-{n}": app.get(Order, f"o-{n}").to_json() for n in range(3)}
+        archive = archived(app.log, tmp_path / "lake")
+        young = whole[-1].timestamp
+
+        kept = Retention(archive, app.log, save=app.save_snapshot).trim(before=START)
+        assert kept.trimmed == 0
+        assert isinstance(app.log, SQLiteLog)
+        assert app.log.load_snapshot("order-o-0") is None  # what is too young needs none
+
+        report = Retention(archive, app.log, save=app.save_snapshot).trim(before=young)
+
+        # One event is left of each stream: the newest one.
+        assert "no-snapshot" not in report.kept
+        assert report.trimmed == len(whole) - len({event.stream for event in whole})
+        assert list(ArchivedLog(archive, app.log).read()) == whole
+        for number in range(3):
+            assert [e.version for e in app.log.read_stream(f"order-o-{number}", after=6)] == [7]
+    with open_shop(store, archive=str(tmp_path / "lake")) as app:
+        assert {key: app.get(Order, key).to_json() for key in before} == before
+
+
+def test_an_aggregate_that_cannot_be_loaded_stays_whole(store, tmp_path):
+    with open_shop(store) as app:
+        fill(app, orders=2)
+        broken = list(app.log.read_stream("order-o-0"))[2]
+        archive = archived(app.log, tmp_path / "lake")
+
+        def save(cls: type[Aggregate], id_: str) -> int:
+            if id_ == "o-0":
+                raise UndecodableEventError(
+                    position=broken.position,
+                    stream=broken.stream,
+                    version=broken.version,
+                    event_type=broken.type,
+                    problem="damaged",
+                )
+            return app.save_snapshot(cls, id_)
+
+        report = Retention(archive, app.log, save=save).trim(before=LATER)
+
+        assert report.kept["no-snapshot"] == 1
+        assert len(list(app.log.read_stream("order-o-0"))) == 7
+        assert len(list(app.log.read_stream("order-o-1", after=6))) == 1
 
 
 def test_an_application_on_a_trimmed_log_works_as_before(store, tmp_path):
