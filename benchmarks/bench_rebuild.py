@@ -3,7 +3,7 @@
 The limit beside it reads the same pages and writes, one statement a page, the rows that the page
 touches, as they are in the end: no event is decoded, nothing is folded, no row is loaded.
 
-    python -m benchmarks.bench_rebuild [--events N] [--repeat N]     (the goal is at 1,000,000)
+    python -m benchmarks.bench_rebuild [--events N] [--repeat N]
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Case:
 
 def main() -> None:
     """Time both in turn."""
-    options = arguments(__doc__ or "", events=200_000, repeat=3)
+    options = arguments(__doc__ or "", events=1_000_000, repeat=3)
     with tempfile.TemporaryDirectory() as name:
         log = filled(Path(name) / "orders.db", shop(options.events, {"order": 1}))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -40,7 +40,7 @@ def main() -> int:
         print(f"\n{found['title']}")
         for figure in found["figures"]:
             sign = "≥" if figure["at_least"] else "≤"
-            bound = "" if figure["target"] is None else f"{sign} {figure['target']:,g}"
+            bound = "" if figure["target"] is None else f"{sign} {figure['target']:,.9g}"
             verdict = {True: "ok", False: "MISSED", None: ""}[figure["met"]]
             value = f"{figure['value']:>14,.2f} {figure['unit']:<9}"
             print(f"  {figure['name']:<58}{value} {bound:<10} {verdict}")

@@ -25,7 +25,7 @@ def row(figure: dict[str, Any]) -> str:
     unit = "×" if figure["unit"] == "x" else figure["unit"]  # noqa: RUF001 - the sign meant
     target, verdict = "", ""
     if figure["target"] is not None:
-        target = f"{'≥' if figure['at_least'] else '≤'} {figure['target']:,g}"
+        target = f"{'≥' if figure['at_least'] else '≤'} {figure['target']:,.9g}"
         verdict = "met" if figure["met"] else "**missed**"
     return f"| {figure['name']} | {shown} {unit} | {target} | {verdict} |"
 
