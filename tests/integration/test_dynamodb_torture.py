@@ -1,11 +1,13 @@
 """Processes that write to and follow a DynamoDB log, killed again and again: nothing is lost."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.dynamodb import DynamoDBPlace
 from tests.integration.dynamodb_race import Race
+from tests.integration.races import lost_race
 from tests.property.stores.dynamodb_promises import Violation
 
 pytestmark = [pytest.mark.dynamodb, pytest.mark.slow]
@@ -23,7 +25,12 @@ def test_nothing_is_lost_doubled_or_late_whoever_is_killed(
 
 @pytest.mark.parametrize("mutant", ["skips holes", "no conditions"])
 def test_the_same_race_finds_a_bug(dynamodb: DynamoDBPlace, tmp_path: Path, mutant: str) -> None:
-    race = Race(dynamodb, tmp_path, commits=40, faults=0.15, kill_seconds=30.0, mutant=mutant)
+    def race(number: int) -> None:
+        place = replace(dynamodb, prefix=f"{dynamodb.prefix}{number}-")
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        Race(
+            place, folder, commits=60, faults=0.2, kill_seconds=30.0, mutant=mutant, seed=number
+        ).run()
 
-    with pytest.raises(Violation):
-        race.run()
+    lost_race(race, Violation)
