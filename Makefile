@@ -18,7 +18,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak soak-dynamodb soak-projections coverage lint format types architecture docs bench wheel clean
+.PHONY: help setup demo test soak soak-dynamodb soak-projections clusters coverage lint format types architecture docs bench wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ soak-projections: $(STAMP) ## 200,000 events of 5 writers, workers killed, rebui
 soak-dynamodb: $(STAMP) ## 20,000 commits of 4 writers through kill -9 on DynamoDB Local
 	@echo "== soak, DynamoDB"
 	@$(BIN)/python -m tests.soak.dynamodb_race $(SOAK_ARGS)
+
+clusters: $(STAMP) ## a replay on Dask, Ray and Spark; fetches the latter two, 0.5 GB
+	@echo "== clusters"
+	@RAY_ENABLE_UV_RUN_RUNTIME_ENV=0 $(UV) run --quiet --isolated --no-project --with '.[cli,lake,dask]' --with ray --with 'pyspark[sql]' \
+	  --with 'pandas<3' --python $(BIN)/python python -m tests.soak.clusters
 
 coverage: $(STAMP) ## all tests, with the lines and branches they reach
 	@echo "== tests with coverage"

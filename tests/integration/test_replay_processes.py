@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
-from eventcore.app import open_app
+from eventcore.app import open_app, open_views
 from eventcore.opening import open_log, shard_source
 from eventcore.projections import MemoryViews, Projection, built_in_projections
+from eventcore.projections.read_models import ORDERS, Orders
 from eventcore.replay import replay
 from eventcore.settings import Settings
 from eventcore.stores.log import Log
@@ -235,15 +236,48 @@ def test_dask_ends_in_the_same_rows_although_a_worker_is_killed(
             os.kill(pids[0], signal.SIGKILL)
             killed.append(pids[0])
 
-    cluster = LocalCluster(  # type: ignore[no-untyped-call]  # it has no types
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-    )
-    with cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]  # likewise
+    with _cluster() as cluster, Client(cluster) as client:  # type: ignore[no-untyped-call]  # no types
         executor = client.get_executor()
         replay(log, OF, apart, source=source, executor=executor, on_progress=kill_one)
 
     assert len(killed) == 1
     assert rows_in(apart, OF) == rows_in(whole, OF)
+
+
+@pytest.mark.slow
+def test_the_script_for_clusters_makes_the_rows_of_one_process(folder: Path, store: str):
+    whole = MemoryViews()
+    with open_app(store) as app:
+        app.replay(whole, ["orders"])
+    script = str(REPOSITORY / "examples" / "replay_on_a_cluster.py")
+    arguments = ["--store", store, "--into", "sqlite:///past.db"]
+    told = []
+    with _cluster() as cluster:
+        for _ in range(2):  # the second time there is nothing to do
+            done = subprocess.run(
+                [sys.executable, script, "--on", "dask", "--address", cluster, *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment(),
+            )
+            assert done.returncode == 0, done.stderr
+            told.append(done.stdout)
+
+    orders = whole.count(ORDERS)
+    assert told[0].startswith(f"{orders} orders from ")
+    assert told[1] == f"{orders} orders from 0 events\n"
+    with open_app(store) as app, closing(open_views("sqlite:///past.db", app.log)) as past:
+        assert rows_in(past, [Orders()]) == rows_in(whole, [Orders()])
+
+
+@contextmanager
+def _cluster() -> Iterator[str]:
+    """Address of two workers."""
+    with LocalCluster(  # type: ignore[no-untyped-call]  # it has no types
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
 
 
 @pytest.mark.slow
