@@ -46,6 +46,7 @@ from eventcore.lake.layout import (
 )
 from eventcore.lake.manifests import ArchivedFile, Manifest, Plan, manifest_json, read_plan
 from eventcore.lake.reading import Archive
+from eventcore.lake.rows import id_of
 from eventcore.stores.log import Log
 
 PACKED_EVENTS: Final = 8_192
@@ -212,7 +213,7 @@ class Archiver:
         except TrimmedHistoryError:
             return  # it was compared, byte by byte, before it was removed
         found = events[0] if events else None
-        if found is None or (found.position, str(found.event_id)) != (
+        if found is None or (found.position, id_of(found)) != (
             last.until,
             last.last_event_id,
         ):
@@ -238,7 +239,7 @@ class Archiver:
                 archive=self._archive.url, position=plan.until, event_id="of an unfinished plan"
             )
         files = self._publish_files(plan, taken.table())
-        data = manifest_json(plan, files, str(last.event_id))
+        data = manifest_json(plan, files, id_of(last))
         name = manifest_name(number)
         if not self._folder.publish(name, data) and self._folder.read(name) != data:
             raise self._damaged(name, "is another one than this run came to")

@@ -20,6 +20,7 @@ from eventcore.lake.files import ArchiveFiles
 from eventcore.lake.layout import file_name, manifest_name, shard_of
 from eventcore.lake.manifests import ArchivedFile, Manifest
 from eventcore.lake.reading import Archive
+from eventcore.lake.rows import id_of
 from eventcore.stores.log import Page
 
 
@@ -115,7 +116,7 @@ def _problem_of_manifest(archive: Archive, manifest: Manifest) -> str | None:
     if not all(_is_named_well(manifest, file) for file in manifest.files):
         return "tells of a file what its name does not"
     last = archive.at([manifest.until], Codec(allow_unknown=True)).get(manifest.until)
-    if last is None or str(last.event_id) != manifest.last_event_id:
+    if last is None or id_of(last) != manifest.last_event_id:
         return "names another event as its last than the one that is there"
     return None
 

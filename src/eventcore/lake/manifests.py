@@ -90,7 +90,7 @@ class Manifest:
         previous: SHA-256 of the manifest before, hexadecimal; None for the first.
         after: It covers every event above this position, where the one before ends.
         until: Up to and including this one, that of its last event.
-        last_event_id: Of that event: tells the log it was made from.
+        last_event_id: Of that event: tells the log it was made from. Empty if it cannot be read.
         events: How many there are.
         shards: In how many parts streams are split.
         files: By name.

@@ -32,7 +32,7 @@ from eventcore.errors import (
 from eventcore.events.recorded import Recorded
 from eventcore.events.times import to_text
 from eventcore.lake.reading import Archive
-from eventcore.lake.rows import recorded_of
+from eventcore.lake.rows import id_of, recorded_of
 from eventcore.stores.log import Log
 from eventcore.stores.snapshots import SnapshotStore
 from eventcore.stores.trimming import TrimmableLog
@@ -52,8 +52,8 @@ class TrimReport(NamedTuple):
         trimmed: Events that left the log now.
         already: Events that had left it before.
         kept: Why the others are still there, and how many: ``recent``, ``newest`` of their stream
-            or not before its saved state, ``no-snapshot``, ``unknown`` type, ``behind`` one that
-            has to stay.
+            or not before its saved state, ``no-snapshot``, ``unknown`` type, ``unreadable`` bytes,
+            ``behind`` one that has to stay.
         until: How far the log is trimmed now, 0 if it never was.
     """
 
@@ -132,8 +132,9 @@ class Retention:
 
     def _covered(self, events: Sequence[Recorded[Any]], look: _Look) -> Iterator[Recorded[Any]]:
         """Those of a batch's events that may go."""
-        gone = self._door.trimmed_positions([str(event.event_id) for event in events])
-        left = [event for event in events if str(event.event_id) not in gone]
+        ids = [id_of(event) for event in events]
+        gone = self._door.trimmed_positions([one for one in ids if one])
+        left = [event for event, one in zip(events, ids, strict=True) if one not in gone]
         look.already += len(events) - len(left)
         streams = sorted({event.stream for event in left} - look.blocked)
         newest = self._log.stream_versions(streams)
@@ -149,8 +150,11 @@ class Retention:
 
     def _reason(self, event: Recorded[Any], look: _Look, newest: int) -> str:
         """Why an event has to stay; empty if it may go."""
-        if event.timestamp_text >= look.before:
-            return "recent"
+        try:
+            if event.timestamp_text >= look.before:
+                return "recent"
+        except UndecodableEventError:
+            return "unreadable"
         if event.version >= newest:
             return "newest"
         if aggregate_class_of(event.category) is None:

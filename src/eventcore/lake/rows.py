@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eventcore.errors import UndecodableEventError
 from eventcore.events.recorded import Recorded, RecordedReader
 from eventcore.stores.limits import is_storable
 from eventcore.stores.log import EVERYTHING, LogFilter
@@ -64,6 +65,14 @@ def recorded_of(batch: pa.RecordBatch, codec: RecordedReader) -> list[Recorded[A
         strict=True,
     )
     return [Recorded(*row, codec) for row in rows]
+
+
+def id_of(event: Recorded[Any]) -> str:
+    """An event's id, canonical text; empty if its bytes are damaged, and do not tell."""
+    try:
+        return str(event.event_id)
+    except (UndecodableEventError, AttributeError, ValueError):
+        return ""
 
 
 def _texts(column: pa.Array) -> list[str]:

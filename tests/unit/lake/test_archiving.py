@@ -15,9 +15,10 @@ from eventcore.errors import (
 )
 from eventcore.events.registry import default_registry
 from eventcore.lake.archiving import Archiver
+from eventcore.lake.checking import first_damage
 from eventcore.lake.layout import family_of, shard_of
 from eventcore.lake.reading import open_archive, recorded_of
-from eventcore.stores.log import LogFilter
+from eventcore.stores.log import LogFilter, StreamAppend
 from eventcore.stores.memory.log import MemoryLog
 from eventcore.testing import EventMaker
 from tests.unit.lake.logs import STREAMS, archived, contents, fill, run
@@ -276,6 +277,22 @@ def test_an_archive_goes_to_another_process_by_its_url(log, tmp_path):
     there = pickle.loads(pickle.dumps(archive))
 
     assert list(there.read(codec=log.codec)) == list(log.read())
+
+
+@pytest.mark.parametrize("state", [b"{", b"", b"\xff\x00", b'{"v":1,"id":7,"at":"","data":{}}'])
+def test_events_of_damaged_bytes_are_archived_as_they_are(tmp_path, state):
+    log, make = MemoryLog(), EventMaker()
+    for number in range(4):
+        # One of them ends a segment, and one the archive.
+        damaged = make("order.created")._replace(state=state)
+        log.append([StreamAppend(f"order-{number}", 0, [make("order.created"), damaged])])
+
+    archive = archived(log, tmp_path, events_max=3)
+    again = run(archive, log)
+
+    assert (archive.until, again.events) == (8, 0)
+    assert list(archive.read(codec=log.codec)) == list(log.read())
+    assert first_damage(archive) is None
 
 
 def test_a_folder_that_cannot_be_written_is_unavailable(log, tmp_path):

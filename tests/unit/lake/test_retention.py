@@ -135,6 +135,22 @@ def test_an_aggregate_that_cannot_be_loaded_stays_whole(store, tmp_path):
         assert len(list(app.log.read_stream("order-o-1", after=6))) == 1
 
 
+def test_a_damaged_event_stays_and_keeps_no_others_from_leaving(store, tmp_path):
+    make = EventMaker()
+    with open_shop(store) as app:
+        damaged = make("system.health.check")._replace(state=b"{damaged")
+        others = make.many(3, "system.health.check")
+        app.log.append([StreamAppend("system-bad", 0, [others[0], damaged, others[1]])])
+        app.log.append([StreamAppend("system-good", 0, [others[2], make("system.health.check")])])
+        archive = archived(app.log, tmp_path / "lake")
+
+        report = Retention(archive, app.log).trim(before=LATER)
+
+        assert report.trimmed == 2
+        assert report.kept == {"unreadable": 1, "behind": 1, "newest": 1}
+        assert [one.version for one in app.log.read_stream("system-bad", after=1)] == [2, 3]
+
+
 def test_an_application_on_a_trimmed_log_works_as_before(store, tmp_path):
     with open_shop(store, snapshots={Order: 5}) as app:
         fill(app)
