@@ -17,8 +17,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from math import ceil
-from types import SimpleNamespace
+from math import ceil, inf
 from typing import Any, NoReturn
 from unittest.mock import patch
 
@@ -107,8 +106,8 @@ class TurnLock:
         self.release()
 
 
-class TurnEvent:
-    """An event that is waited for by letting others take their turns."""
+class TakenTurn:
+    """What a thread waits for by letting others take their turns."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -117,8 +116,9 @@ class TurnEvent:
     def set(self) -> None:
         self._is_set = True
 
-    def wait(self) -> None:
-        while not self._is_set:
+    def wait(self, seconds: float = -1) -> None:
+        until = self._world.now + seconds if seconds >= 0 else inf
+        while not self._is_set and self._world.now < until:
             self._world.current.pause(0.001)
 
 
@@ -296,8 +296,9 @@ class World:
     def run(self, programs: Sequence[tuple[Program, Process | None]]) -> None:
         """Run these, each in its process, until all have ended."""
         self._actors = [Actor(self, program, process) for program, process in programs]
-        threads = SimpleNamespace(Event=lambda: TurnEvent(self), Lock=threading.Lock)
-        with patch.object(requests, "threading", threads):
+        with contextlib.ExitStack() as stack:
+            for module in (appending, requests):
+                stack.enter_context(patch.object(module, "Turn", lambda: TakenTurn(self)))
             self._run_actors()
 
     def _run_actors(self) -> None:

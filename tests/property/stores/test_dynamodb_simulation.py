@@ -66,6 +66,31 @@ def test_no_promise_is_broken_where_everything_is_small_and_threads_share_a_log(
     assert judged > SEEDS // 10
 
 
+def test_threads_that_wait_for_company_break_nothing() -> None:
+    waited = came = 0
+
+    def slow(log: DynamoDBLog) -> None:
+        # In most worlds a transaction takes no time, and then nobody waits behind it.
+        appending = log._appending
+        expect, await_ = appending._expect_company, appending._await_company
+
+        def awaited(first: Request) -> None:
+            nonlocal waited, came
+            before = len(appending._line)
+            waited += log.calls.clock() < appending._company_until
+            await_(first)
+            came += len(appending._line) > before
+
+        appending._expect_company = lambda size, began: expect(size, began - 1.0)  # type: ignore[method-assign]
+        appending._await_company = awaited  # type: ignore[method-assign]
+
+    for seed in range(SEEDS // 3):
+        simulate(seed + 30_000, writers=6, threads=(6, 3)[seed % 2], appends=6, mutate=slow)
+
+    assert waited > SEEDS // 5
+    assert came > SEEDS // 30
+
+
 def _readers_skip_holes(log: DynamoDBLog) -> None:
     log._chain._linked = lambda items, start: [record_of(item) for item in items]  # type: ignore[method-assign]
 

@@ -1,19 +1,22 @@
-"""Callers who share transactions: an interrupted one takes nobody else with it."""
+"""Callers who share transactions: who is waited for, and that an interrupted one takes nobody else
+with it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from typing_extensions import override
 
 from eventcore.errors import StoreUnavailableError
+from eventcore.stores.dynamodb import appending
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.log import DynamoDBLog
-from eventcore.stores.dynamodb.requests import Commit, Request
+from eventcore.stores.dynamodb.requests import Commit, Request, Turn
 from eventcore.stores.log import AppendResult, StreamAppend
 from eventcore.testing import EventMaker
 from tests.model_dynamodb import ModelTables
@@ -21,8 +24,8 @@ from tests.model_dynamodb import ModelTables
 HANG_SECONDS = 60.0
 
 
-class Turn(threading.Event):
-    """A caller's turn whose wait is interrupted when the test says so."""
+class InterruptedTurn(Turn):
+    """A turn whose wait is interrupted when the test says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,8 +33,8 @@ class Turn(threading.Event):
         self.go = threading.Event()
 
     @override
-    def wait(self, timeout: float | None = None) -> bool:
-        del timeout
+    def wait(self, seconds: float = -1) -> None:
+        del seconds
         self.waits.set()
         assert self.go.wait(HANG_SECONDS)
         raise KeyboardInterrupt
@@ -58,7 +61,7 @@ class Held:
     def request(self, stream: str, *, interrupted: bool = False) -> Request:
         request = Request("log", [StreamAppend(stream, 0, [self.make()])])
         if interrupted:
-            request.turn = Turn()
+            request.turn = InterruptedTurn()
         return request
 
     def start(self, request: Request) -> None:
@@ -185,3 +188,176 @@ def test_requests_taken_in_one_go_keep_their_order(held: Held) -> None:
 
     assert list(taken) == requests
     assert appending._taken == requests
+
+
+class WaitedFor:
+    """In place of turns: what the one who leads does, and how long it would wait for company.
+
+    Args:
+        meanwhile: Done while it waits; it goes on at once.
+    """
+
+    def __init__(self, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.seconds: list[float] = []
+        self._meanwhile = meanwhile
+        self.was_set = False
+
+    def __call__(self) -> WaitedFor:
+        return self
+
+    def wait(self, seconds: float = -1) -> None:
+        self.seconds.append(seconds)
+        self._meanwhile()
+
+    def set(self) -> None:
+        self.was_set = True
+
+
+class Clock:
+    """Shows what the test says; a transaction takes a while."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shared:
+    """A log that wrote a transaction for so many callers just now.
+
+    Attributes:
+        sizes: How many events each transaction holds.
+        outcomes: What those who joined were told, by their streams.
+    """
+
+    def __init__(self, callers: int, *, took_seconds: float = 0.004) -> None:
+        self.clock, self.make = Clock(), EventMaker()
+        self.log = DynamoDBLog(DynamoDBCalls(ModelTables(), clock=self.clock), "log-table")
+        self.appending = self.log._appending
+        self.sizes: list[int] = []
+        self.outcomes: dict[str, AppendResult | None] = {}
+        self._threads: list[threading.Thread] = []
+        write = self.log._writing.write
+
+        def counted(commit: Commit) -> tuple[int, list[int]]:
+            self.clock.now += took_seconds
+            self.sizes.append(commit.count)
+            return write(commit)
+
+        self.log._writing.write = counted  # type: ignore[method-assign]
+        self.appending._line.extend(self.request(f"before-{one}") for one in range(callers - 1))
+        self.append("first-1")
+
+    def request(self, stream: str) -> Request:
+        return Request("log", [StreamAppend(stream, 0, [self.make()])])
+
+    def append(self, stream: str) -> None:
+        self.appending.append(self.request(stream))
+
+    def join(self, stream: str) -> None:
+        """Another caller gets in line, and is served by whoever leads."""
+        in_line, request = len(self.appending._line), self.request(stream)
+
+        def run() -> None:
+            self.outcomes[stream] = self.appending.append(request)
+
+        self._threads.append(threading.Thread(target=run, daemon=True))
+        self._threads[-1].start()
+        while len(self.appending._line) == in_line:
+            pass
+
+    def finish(self) -> None:
+        for thread in self._threads:
+            thread.join(HANG_SECONDS)
+            assert not thread.is_alive(), "a caller hangs"
+
+
+def test_one_who_shared_a_transaction_waits_for_the_others_and_takes_them_along() -> None:
+    log = Shared(callers=3)
+
+    def come_back() -> None:
+        log.join("other-1")
+        assert not waited.was_set
+        log.join("other-2")
+
+    with patch.object(appending, "Turn", WaitedFor(come_back)) as waited:
+        log.append("first-2")
+    log.finish()
+
+    assert log.sizes == [3, 3]
+    assert log.outcomes == {"other-1": done(5), "other-2": done(6)}
+    assert waited.seconds == [pytest.approx(0.001)]
+    assert waited.was_set
+
+
+def test_one_who_is_left_alone_waits_once_and_never_again() -> None:
+    log = Shared(callers=3)
+
+    with patch.object(appending, "Turn", WaitedFor()) as waited:
+        log.append("first-2")
+        log.append("first-3")
+        log.append("first-4")
+
+    assert log.sizes == [3, 1, 1, 1]
+    assert len(waited.seconds) == 1
+    assert not waited.was_set
+
+
+def test_nobody_waits_who_comes_a_while_after_a_shared_transaction() -> None:
+    log = Shared(callers=3)
+    log.clock.now += appending.COMPANY_SECONDS_MAX
+
+    with patch.object(appending, "Turn", WaitedFor()) as waited:
+        log.append("first-2")
+
+    assert waited.seconds == []
+
+
+def test_a_wait_for_company_has_a_bound_however_long_the_transaction_took() -> None:
+    log = Shared(callers=3, took_seconds=60.0)
+
+    with patch.object(appending, "Turn", WaitedFor()) as waited:
+        log.append("first-2")
+
+    assert waited.seconds == [pytest.approx(appending.COMPANY_SECONDS_MAX)]
+
+
+def test_one_that_cannot_share_does_not_wait_for_company() -> None:
+    log = Shared(callers=3)
+
+    with patch.object(appending, "Turn", WaitedFor()) as waited:
+        log.log.append_judged([StreamAppend("first-2", 0, [log.make()])], [], {"other-1": 0})
+
+    assert waited.seconds == []
+    assert log.sizes == [3, 1]
+
+
+def test_one_who_is_interrupted_while_it_waits_for_company_hands_the_lead_on() -> None:
+    log = Shared(callers=3)
+
+    def interrupted() -> None:
+        log.join("other-1")
+        raise KeyboardInterrupt
+
+    with (
+        patch.object(appending, "Turn", WaitedFor(interrupted)),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        log.append("first-2")
+    log.finish()
+
+    assert log.outcomes == {"other-1": done(4)}
+    assert log.log.stream_version("first-2") == 0
+    # Nobody leads any more, and nothing is left of the wait.
+    log.append("first-2")
+    assert log.appending._company is None
+
+
+def test_a_turn_is_waited_for_until_it_is_set_or_for_so_long() -> None:
+    turn = Turn()
+
+    turn.wait(0.001)
+    turn.set()
+    turn.set()
+    turn.wait()

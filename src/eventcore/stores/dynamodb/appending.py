@@ -1,7 +1,10 @@
 """Appending: callers share transactions, and each gets its own answer.
 
 While one transaction is on its way, later callers wait in line; whoever is first in it then takes
-along all that fit. Nobody waits for company: without others an append is written alone, at once.
+along all that fit. Those who shared a transaction get their answers at the same moment, and what
+they append next comes a moment later: so whoever leads right behind a transaction that was shared
+waits for as many as shared it, very shortly. Nobody else waits: without others an append is written
+alone, at once.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from eventcore.stores.dynamodb.limits import (
     GROUP_BYTES_MAX,
     TRANSACTION_ITEMS_MAX,
 )
-from eventcore.stores.dynamodb.requests import Commit, Head, Request
+from eventcore.stores.dynamodb.requests import Commit, Head, Request, Turn
 from eventcore.stores.dynamodb.streams import StreamReading
 from eventcore.stores.dynamodb.writing import Writing
 from eventcore.stores.log import AppendResult
@@ -28,6 +31,14 @@ from eventcore.stores.log import AppendResult
 RACES_MAX: Final = 200
 """How often an append whose streams moved all the time, and that takes them as they are, is tried.
 """
+
+COMPANY_SECONDS_MAX: Final = 0.002
+"""How long after a shared transaction those who shared it are waited for, at most: threads that go
+on at once are back within that, sixteen of them."""
+
+COMPANY_SHARE: Final = 0.25
+"""And as a share of what the transaction took, where that is less: to come too late for the next
+one costs a caller a whole one."""
 
 
 class Appending:
@@ -58,6 +69,9 @@ class Appending:
         self._line: deque[Request] = deque()
         self._is_led = False
         self._taken: list[Request] = []
+        self._company_size = 1
+        self._company_until = 0.0
+        self._company: Turn | None = None
 
     def append(self, request: Request) -> AppendResult | None:
         """Write a request, perhaps with others; None: one of its streams is not where it has to be.
@@ -71,11 +85,17 @@ class Appending:
         try:
             with self._lock:
                 self._line.append(request)
+                if self._company is not None and len(self._line) >= self._company_size:
+                    self._company.set()
                 request.leads, self._is_led = not self._is_led, True
             if not request.leads:
                 request.turn.wait()
             while request.leads and not request.is_done:
-                self._write(self._take())
+                self._await_company(request)
+                began = self._calls.clock()
+                taken = self._take()
+                self._write(taken)
+                self._expect_company(len(taken), began)
         finally:
             self._leave(request)
         if request.error is not None:
@@ -122,6 +142,29 @@ class Appending:
     def _interrupted(self) -> StoreUnavailableError:
         problem = "the thread that wrote it was interrupted"
         return StoreUnavailableError(store=self._calls.name, problem=problem)
+
+    def _await_company(self, first: Request) -> None:
+        """Wait until as many are in line as shared the last transaction, if it ended just now."""
+        left_seconds = self._company_until - self._calls.clock()
+        if left_seconds <= 0 or not first.can_share:
+            return
+        company = Turn()
+        with self._lock:
+            if len(self._line) >= self._company_size:
+                return
+            self._company = company
+        try:
+            company.wait(left_seconds)
+        finally:
+            with self._lock:
+                self._company = None
+
+    def _expect_company(self, size: int, began: float) -> None:
+        """So many shared a transaction, have just been told, and may be back in a moment."""
+        now = self._calls.clock()
+        self._company_size = size
+        wait_seconds = min(COMPANY_SECONDS_MAX, COMPANY_SHARE * (now - began))
+        self._company_until = now + wait_seconds if size > 1 else now
 
     def _take(self) -> list[Request]:
         """The next requests that may share a transaction, in the order they came."""

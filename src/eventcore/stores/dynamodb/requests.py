@@ -53,6 +53,29 @@ class Row(NamedTuple):
     event: EncodedEvent
 
 
+class Turn:
+    """What one thread waits for and another one says, once.
+
+    A bare lock: a :class:`threading.Event` wakes its thread twice, the second time for the lock
+    that it takes itself. Set by one thread at a time.
+    """
+
+    __slots__ = ("_gate",)
+
+    def __init__(self) -> None:
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def wait(self, seconds: float = -1) -> None:
+        """Wait until it is set, at most so long; below zero: for as long as it takes."""
+        self._gate.acquire(timeout=seconds)
+
+    def set(self) -> None:
+        """Let the thread go on that waits, or is going to."""
+        if self._gate.locked():
+            self._gate.release()
+
+
 class Request:
     """One append on its way. Made by one thread; the one that writes it fills in the rest.
 
@@ -112,7 +135,7 @@ class Request:
         self.updates = list(updates)
         self.state_bytes = sum([len(row.event.state) for row in self.rows])
         self.bases: list[int] = []
-        self.turn = threading.Event()
+        self.turn = Turn()
         self.is_done = False
         self.leads = False
         self.result: AppendResult | None = None
