@@ -42,7 +42,7 @@ demo: $(STAMP) ## the tour: a shop at work, a crash, time travel, a rebuild
 
 test: $(STAMP) ## all tests (PYTEST_ARGS="-k name", WORKERS=4)
 	@echo "== tests"
-	@$(BIN)/python -m pytest -n $(WORKERS) --durations=15 $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15 $(PYTEST_ARGS)
 
 soak: $(STAMP) ## 1,000,000 events of 16 writers through crashes on Postgres, three times
 	@echo "== soak"

@@ -50,6 +50,13 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules with slow tests first: a long one at the end would keep one process alone at work."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def require() -> Callable[[str, str], NoReturn]:
     """``require(backend, reason)``: fail if the backend is demanded, else skip visibly."""
