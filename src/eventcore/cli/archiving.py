@@ -73,7 +73,8 @@ def archive(
         verified = found.verify() if verify else None
         before = None if age is None else _before(app.now(), age)
         trimmed = None if before is None else _trim(app, found, before, save_states)
-    _print(report, trimmed, verified, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    _print(report, trimmed, verified, seconds, is_saving=save_states)
 
 
 def _archive(app: App, place: str, shards: int | None) -> tuple[Archive, ArchiveReport]:
@@ -116,7 +117,12 @@ def _before(now: datetime, age: timedelta) -> datetime:
 
 
 def _print(
-    report: ArchiveReport, trimmed: TrimReport | None, verified: int | None, seconds: float
+    report: ArchiveReport,
+    trimmed: TrimReport | None,
+    verified: int | None,
+    seconds: float,
+    *,
+    is_saving: bool,
 ) -> None:
     record: dict[str, Any] = {**report._asdict(), "seconds": round(seconds, 3)}
     if verified is not None:
@@ -138,3 +144,7 @@ def _print(
         console.print(
             f"[green]✓[/green] {trimmed.trimmed:,} events left the log; kept: {kept or 'none'}"
         )
+        if trimmed.kept.get("no-snapshot") and not is_saving:
+            console.print(
+                "  no-snapshot: aggregates without a saved state; --save-states saves one"
+            )

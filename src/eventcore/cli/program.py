@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from contextlib import suppress
@@ -91,6 +92,19 @@ def version() -> None:
         print_document({"version": found})
     else:
         typer.echo(found)
+
+
+def _fold_help(of: typer.Typer) -> None:
+    """Let the lines of docstrings flow: a terminal is as wide as it is."""
+    for group in of.registered_groups:
+        assert group.typer_instance is not None
+        _fold_help(group.typer_instance)
+    for command in of.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(one.split("\n")) for one in paragraphs)
+
+
+_fold_help(program)
 
 
 def run(arguments: list[str]) -> int:

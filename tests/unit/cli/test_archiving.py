@@ -54,9 +54,9 @@ def test_for_people_it_says_what_it_did(call: Call, shop):
     assert answer.code == 0
     assert "5 events archived" in answer.out
     assert "5 events are as their manifests say" in answer.out
-    assert "0 events left the log; kept: 2 behind, 2 newest, 1 no-snapshot" in answer.out.replace(
-        "\n", " "
-    )
+    told = answer.out.replace("\n", " ")
+    assert "0 events left the log; kept: 2 behind, 2 newest, 1 no-snapshot" in told
+    assert "--save-states saves one" in told
 
 
 def test_after_trimming_commands_need_the_archive_and_then_say_what_they_said(call: Call, shop):

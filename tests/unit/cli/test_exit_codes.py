@@ -150,6 +150,15 @@ def test_everything_behind_two_dashes_belongs_to_the_command(shop: Call):
     assert answer.err.startswith("error  no event carries the correlation id '--json'")
 
 
+def test_the_paragraphs_of_a_help_flow(shop: Call, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+
+    told = shop("copy", "--help").out
+
+    assert "In the end the whole copy is read, and its digest is to be that of the" in told
+
+
 def test_help_opens_nothing_and_imports_no_store():
     code = (
         "import sys; from eventcore.cli.program import run; run(['--help']); "
