@@ -34,6 +34,11 @@ def archive(
     shards: int | None = typer.Option(
         None, min=1, help="Parts that can be replayed at the same time; the first run decides."
     ),
+    min_events: int = typer.Option(
+        1,
+        min=1,
+        help="Leave fewer than that for a later run: against many small files.",
+    ),
     verify: bool = typer.Option(
         False, "--verify", help="Check the SHA-256 of every file of the archive."
     ),
@@ -69,7 +74,7 @@ def archive(
     settings = OPTIONS.settings()
     settings = replace(settings, store=without_creating(settings.store), archive=None)
     with open_store(settings) as app:
-        found, report = _archive(app, place, shards)
+        found, report = _archive(app, place, shards, min_events)
         verified = found.verify() if verify else None
         before = None if age is None else _before(app.now(), age)
         trimmed = None if before is None else _trim(app, found, before, save_states)
@@ -77,12 +82,14 @@ def archive(
     _print(report, trimmed, verified, seconds, is_saving=save_states)
 
 
-def _archive(app: App, place: str, shards: int | None) -> tuple[Archive, ArchiveReport]:
-    from eventcore.lake.archiving import Archiver  # noqa: PLC0415 - only this command
+def _archive(
+    app: App, place: str, shards: int | None, min_events: int
+) -> tuple[Archive, ArchiveReport]:
+    from eventcore.lake.archiving import Archiver, SegmentLimits  # noqa: PLC0415 - only this command
     from eventcore.lake.reading import open_archive  # noqa: PLC0415 - likewise
 
     found = open_archive(place)
-    archiver = Archiver(found, shards=shards)
+    archiver = Archiver(found, shards=shards, limits=SegmentLimits(events_min=min_events))
     with progress_bar() as progress:
         task = progress.add_task("archiving", total=app.log.head(), completed=found.until)
         report = archiver.run(

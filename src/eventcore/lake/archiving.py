@@ -134,10 +134,13 @@ class SegmentLimits:
     Attributes:
         events_max: Events in it.
         bytes_max: Bytes of their states at which it ends before that.
+        events_min: A segment with fewer is not begun: they stay in the log until there are more, so
+            that frequent runs do not make many small files. One that is full is.
     """
 
     events_max: int = SEGMENT_EVENTS_MAX
     bytes_max: int = SEGMENT_BYTES_MAX
+    events_min: int = 1
 
 
 class Archiver:
@@ -175,7 +178,7 @@ class Archiver:
     def run(
         self, log: Log, *, on_segment: Callable[[Manifest], None] | None = None
     ) -> ArchiveReport:
-        """Archive every event that the log has and the archive has not.
+        """Archive every event that the log has and the archive has not, if they are enough.
 
         Args:
             log: It may go on being written to; what comes after the beginning may be left for the
@@ -227,6 +230,9 @@ class Archiver:
         plan = self._plan(number)
         taken = self._take(log, after, head if plan is None else plan.until, whole=plan is not None)
         if taken.last is None:
+            return 0
+        is_small = taken.count < self._limits.events_min and not taken.is_full(self._limits)
+        if plan is None and is_small:
             return 0
         if plan is None:
             plan = self._publish_plan(number, after, taken, log.codec.registry)

@@ -48,6 +48,13 @@ def test_a_log_is_archived_and_a_second_run_adds_nothing(call: Call, shop):
     )
 
 
+def test_too_few_new_events_wait_for_a_later_run(call: Call, shop):
+    [few] = call("archive", "--to", "lake", "--min-events", "6", "--json").records
+    [enough] = call("archive", "--to", "lake", "--min-events", "5", "--json").records
+
+    assert (few["events"], few["until"], enough["events"]) == (0, 0, 5)
+
+
 def test_for_people_it_says_what_it_did(call: Call, shop):
     answer = call("archive", "--to", "lake", "--verify", "--then-trim", "--older-than", "1d")
 

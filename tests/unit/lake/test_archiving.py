@@ -14,10 +14,11 @@ from eventcore.errors import (
     StoreUnavailableError,
 )
 from eventcore.events.registry import default_registry
-from eventcore.lake.archiving import Archiver
+from eventcore.lake.archiving import Archiver, SegmentLimits
 from eventcore.lake.checking import first_damage
 from eventcore.lake.layout import family_of, shard_of
 from eventcore.lake.reading import open_archive, recorded_of
+from eventcore.lake.stitching import ArchivedLog
 from eventcore.stores.log import LogFilter, StreamAppend
 from eventcore.stores.memory.log import MemoryLog
 from eventcore.testing import EventMaker
@@ -293,6 +294,23 @@ def test_events_of_damaged_bytes_are_archived_as_they_are(tmp_path, state):
     assert (archive.until, again.events) == (8, 0)
     assert list(archive.read(codec=log.codec)) == list(log.read())
     assert first_damage(archive) is None
+
+
+def test_few_events_wait_for_more_but_not_those_of_a_full_segment(tmp_path):
+    log, make = MemoryLog(), EventMaker()
+    fill(log, 14, make=make)
+    archive = open_archive(str(tmp_path))
+    few = Archiver(archive, limits=SegmentLimits(events_max=10, events_min=5))
+
+    assert (few.run(log).events, archive.until) == (10, 10)
+    assert (few.run(log).events, archive.until) == (0, 10)
+    assert list(ArchivedLog(archive, log).read()) == list(log.read())
+    fill(log, 1, make=make)
+    assert (few.run(log).events, archive.until) == (5, 15)
+
+    fill(log, 2, make=make)
+    large = Archiver(archive, limits=SegmentLimits(bytes_max=1, events_min=50))
+    assert large.run(log).events == 2
 
 
 def test_a_folder_that_cannot_be_written_is_unavailable(log, tmp_path):
