@@ -7,7 +7,6 @@ that records it.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
@@ -18,11 +17,10 @@ from eventsourcing import persistence, popo
 from eventsourcing.utils import resolve_topic
 from typing_extensions import override
 
+from eventcore.stores.deadlines import TrackingDeadline
+
 PAGE_EVENTS: Final = 500
 """The most events a subscription holds."""
-
-INTERRUPT_SECONDS_MAX: Final = 0.025
-"""How soon a wait notices its interrupt event: it cannot be waited for together with a change."""
 
 
 class _Announcing(popo.POPORecorder):
@@ -141,20 +139,12 @@ class MemoryTrackingRecorder(_Announcing, popo.POPOTrackingRecorder):
             TimeoutError: Not reached in time.
             WaitInterruptedError: ``interrupt`` was set first.
         """
-        deadline = time.monotonic() + timeout
+        deadline = TrackingDeadline(
+            application_name, notification_id, timeout=timeout, interrupt=interrupt
+        )
         with self.changed:
             while not self.has_tracking_id(application_name, notification_id):
-                if interrupt is not None and interrupt.is_set():
-                    raise persistence.WaitInterruptedError
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    message = (
-                        f"Timed out waiting for notification {notification_id} "
-                        f"from application '{application_name}' to be processed"
-                    )
-                    raise TimeoutError(message)
-                slice_seconds = remaining if interrupt is None else INTERRUPT_SECONDS_MAX
-                self.changed.wait(min(remaining, slice_seconds))
+                self.changed.wait(deadline.pause())
 
 
 class MemoryProcessRecorder(

@@ -29,6 +29,7 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 from typing_extensions import override
 
+from eventcore.stores.deadlines import TrackingDeadline
 from eventcore.stores.postgres.arrays import (
     BigintArray,
     ByteaArray,
@@ -360,22 +361,15 @@ class PostgresTrackingRecorder(base.PostgresTrackingRecorder):
             TimeoutError: Not reached in time.
             WaitInterruptedError: ``interrupt`` was set first.
         """
-        deadline = time.monotonic() + timeout
+        deadline = TrackingDeadline(
+            application_name, notification_id, timeout=timeout, interrupt=interrupt
+        )
         while True:
             with self.datastore.tracked:
                 # Under the lock: a commit after the look wakes the wait.
                 if self.has_tracking_id(application_name, notification_id):
                     return
-                if interrupt is not None and interrupt.is_set():
-                    raise persistence.WaitInterruptedError
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    message = (
-                        f"Timed out waiting for notification {notification_id} "
-                        f"from application '{application_name}' to be processed"
-                    )
-                    raise TimeoutError(message)
-                self.datastore.tracked.wait(min(remaining, TRACKING_POLL_SECONDS))
+                self.datastore.tracked.wait(min(deadline.remaining(), TRACKING_POLL_SECONDS))
 
 
 class PostgresProcessRecorder(

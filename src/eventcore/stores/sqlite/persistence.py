@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Sequence
 from threading import Event
@@ -26,6 +25,7 @@ from eventsourcing import persistence
 from eventsourcing import sqlite as base
 from typing_extensions import override
 
+from eventcore.stores.deadlines import TrackingDeadline
 from eventcore.stores.sqlite.datastore import SQLiteDatastore, translated
 from eventcore.stores.sqlite.positions import (
     RESERVED_PREFIX,
@@ -42,9 +42,6 @@ PAGE_EVENTS: Final = 500
 WAIT_SECONDS_MAX: Final = 60.0
 """How long a subscription sleeps at most before it looks by itself; every commit wakes it before
 that."""
-
-INTERRUPT_SECONDS_MAX: Final = 0.025
-"""How soon a wait notices its interrupt event: it cannot be waited for together with a commit."""
 
 _CREATED_TABLE = re.compile(
     r"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?[\"`\[]?(\w+)", re.IGNORECASE
@@ -255,27 +252,17 @@ class SQLiteTrackingRecorder(base.SQLiteTrackingRecorder):
             TimeoutError: Not reached in time.
             WaitInterruptedError: ``interrupt`` was set first.
         """
-        deadline = time.monotonic() + timeout
+        deadline = TrackingDeadline(
+            application_name, notification_id, timeout=timeout, interrupt=interrupt
+        )
         commits = self.datastore.commits
         while True:
             token = commits.token()
             if self.has_tracking_id(application_name, notification_id):
                 return
-            while True:
-                if interrupt is not None and interrupt.is_set():
-                    raise persistence.WaitInterruptedError
+            while not commits.wait(token, deadline.pause()):
                 if commits.closed:
                     raise persistence.ConnectionPoolClosedError
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    message = (
-                        f"Timed out waiting for notification {notification_id} "
-                        f"from application '{application_name}' to be processed"
-                    )
-                    raise TimeoutError(message)
-                slice_seconds = remaining if interrupt is None else INTERRUPT_SECONDS_MAX
-                if commits.wait(token, min(remaining, slice_seconds)):
-                    break
 
 
 class SQLiteProcessRecorder(

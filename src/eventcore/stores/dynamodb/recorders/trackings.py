@@ -5,20 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from threading import Event
-from typing import Any, Final
+from typing import Any
 
 from eventsourcing import persistence
 from typing_extensions import override
 
+from eventcore.stores.deadlines import TrackingDeadline
 from eventcore.stores.dynamodb.following import LOOK_FIRST_SECONDS, LOOK_SECONDS_MAX
 from eventcore.stores.dynamodb.layout import number
 from eventcore.stores.dynamodb.recorders.applications import DynamoDBApplicationRecorder
 from eventcore.stores.dynamodb.recorders.datastore import DynamoDBDatastore
 from eventcore.stores.dynamodb.recorders.translation import translated
 from eventcore.stores.dynamodb.recorders.writing import write_once
-
-INTERRUPT_SECONDS_MAX: Final = 0.025
-"""How soon a wait notices its interrupt event: it cannot be waited for together with a bell."""
 
 
 class DynamoDBTrackingRecorder(persistence.TrackingRecorder):
@@ -101,34 +99,20 @@ class DynamoDBTrackingRecorder(persistence.TrackingRecorder):
             TimeoutError: Not reached in time.
             WaitInterruptedError: ``interrupt`` was set first.
         """
-        deadline = time.monotonic() + timeout
+        deadline = TrackingDeadline(
+            application_name, notification_id, timeout=timeout, interrupt=interrupt
+        )
         pause = LOOK_FIRST_SECONDS
         while True:
             # Before reading: what is recorded while we read ends the wait at once.
             token = self.datastore.tracking.token()
             if self.has_tracking_id(application_name, notification_id):
                 return
-            if interrupt is not None and interrupt.is_set():
-                raise persistence.WaitInterruptedError
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                message = (
-                    f"Timed out waiting for notification {notification_id} "
-                    f"from application '{application_name}' to be processed"
-                )
-                raise TimeoutError(message)
-            self._sleep(token, min(pause, remaining), interrupt)
+            looks_at = time.monotonic() + min(pause, deadline.remaining())
+            while (left := looks_at - time.monotonic()) > 0:
+                if self.datastore.tracking.wait(token, min(left, deadline.pause())):
+                    break
             pause = min(2 * pause, LOOK_SECONDS_MAX)
-
-    def _sleep(self, token: int, seconds: float, interrupt: Event | None) -> None:
-        until = time.monotonic() + seconds
-        while interrupt is None or not interrupt.is_set():
-            remaining = until - time.monotonic()
-            if remaining <= 0:
-                return
-            longest = remaining if interrupt is None else INTERRUPT_SECONDS_MAX
-            if self.datastore.tracking.wait(token, min(remaining, longest)):
-                return
 
 
 class DynamoDBProcessRecorder(
