@@ -4,24 +4,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-from uuid import uuid4
+from typing import Any
 
 import pytest
-from eventsourcing.tests.application import ApplicationTestCase, ExampleApplicationTestCase
-from eventsourcing.tests.persistence import (
-    AggregateRecorderTestCase,
-    ApplicationRecorderTestCase,
-    InfrastructureFactoryTestCase,
-    NonInterleavingNotificationIDsBaseCase,
-    ProcessRecorderTestCase,
-    TrackingRecorderTestCase,
-)
-from eventsourcing.tests.projection import (
-    AggregateEventCountersProjectionTestCase,
-    EventCountersViewTestCase,
-    EventSourcedProjectionTestCase,
-)
 from eventsourcing.utils import Environment
 
 from eventcore.stores.dynamodb import DynamoDBFactory
@@ -31,11 +16,9 @@ from eventcore.stores.dynamodb.recorders.trackings import (
     DynamoDBProcessRecorder,
     DynamoDBTrackingRecorder,
 )
+from tests.contract.eventsourcing_cases import shipped
 from tests.contract.eventsourcing_cases.views_written_for_dynamodb import Counters
 from tests.dynamodb import DynamoDBPlace
-
-MODULE = "eventcore.stores.dynamodb"
-FACTORY = "eventcore.stores.dynamodb.recorders.factory:DynamoDBFactory"
 
 pytestmark = pytest.mark.dynamodb
 
@@ -46,7 +29,7 @@ class TrackingSubclass(DynamoDBTrackingRecorder):
 
 def environment(place: DynamoDBPlace, **more: str) -> dict[str, str]:
     return {
-        "PERSISTENCE_MODULE": MODULE,
+        "PERSISTENCE_MODULE": "eventcore.stores.dynamodb",
         "DYNAMODB_TABLE": place.table,
         "DYNAMODB_ENDPOINT_URL": place.url,
         "AWS_REGION": place.region,
@@ -54,10 +37,18 @@ def environment(place: DynamoDBPlace, **more: str) -> dict[str, str]:
     }
 
 
-class OnServer:
-    """Each test in a new table, ids are uuids."""
+class OnServer(shipped.OnStore):
+    """Each test in a new table."""
 
-    originator_id_type: Literal["uuid", "text"] = "uuid"
+    kit = shipped.Kit(
+        factory=DynamoDBFactory,
+        aggregate=DynamoDBAggregateRecorder,
+        application=DynamoDBApplicationRecorder,
+        process=DynamoDBProcessRecorder,
+        tracking=DynamoDBTrackingRecorder,
+        tracking_subclass=TrackingSubclass,
+        counters=Counters,
+    )
 
     @pytest.fixture(autouse=True)
     def _datastore(self, dynamodb, monkeypatch):
@@ -69,141 +60,9 @@ class OnServer:
             yield
         factory.close()
 
-    def new_originator_id(self):
-        return uuid4() if self.originator_id_type == "uuid" else f"order-{uuid4()}"
-
     def opened(self, recorder_class: Any) -> Any:
         return recorder_class(self.datastore)
 
 
-class TestAggregateRecorderOnServer(OnServer, AggregateRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(DynamoDBAggregateRecorder)
-
-
-class TestAggregateRecorderOnServerText(TestAggregateRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestApplicationRecorderOnServer(OnServer, ApplicationRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(DynamoDBApplicationRecorder)
-
-    def test_insert_subscribe(self):
-        self.optional_test_insert_subscribe()
-
-
-class TestApplicationRecorderOnServerText(TestApplicationRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestApplicationRecorderOfProcess(TestApplicationRecorderOnServer):
-    def create_recorder(self):
-        return self.opened(DynamoDBProcessRecorder)
-
-
-class TestApplicationRecorderOfProcessText(TestApplicationRecorderOfProcess):
-    originator_id_type = "text"
-
-
-class TestTrackingRecorderOnServer(OnServer, TrackingRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(DynamoDBTrackingRecorder)
-
-
-class TestTrackingRecorderOnServerText(TestTrackingRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestProcessRecorderOnServer(OnServer, ProcessRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(DynamoDBProcessRecorder)
-
-
-class TestProcessRecorderOnServerText(TestProcessRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestNonInterleavingOnServer(OnServer, NonInterleavingNotificationIDsBaseCase):
-    def create_recorder(self):
-        return self.opened(DynamoDBApplicationRecorder)
-
-
-class TestNonInterleavingOnServerText(TestNonInterleavingOnServer):
-    originator_id_type = "text"
-
-
-class TestFactory(OnServer, InfrastructureFactoryTestCase[DynamoDBFactory]):
-    def setUp(self):
-        self.env = Environment("TestCase", self.env_of_test)
-        super().setUp()
-
-    def expected_factory_class(self):
-        return DynamoDBFactory
-
-    def expected_aggregate_recorder_class(self):
-        return DynamoDBAggregateRecorder
-
-    def expected_application_recorder_class(self):
-        return DynamoDBApplicationRecorder
-
-    def expected_tracking_recorder_class(self):
-        return DynamoDBTrackingRecorder
-
-    def tracking_recorder_subclass(self):
-        return TrackingSubclass
-
-    def expected_process_recorder_class(self):
-        return DynamoDBProcessRecorder
-
-
-class TestFactoryText(TestFactory):
-    originator_id_type = "text"
-
-
-class TestExampleApplicationOnServer(OnServer, ExampleApplicationTestCase):
-    expected_factory_topic = FACTORY
-
-
-class TestApplicationOnServer(OnServer, ApplicationTestCase):
-    expected_factory_topic = FACTORY
-
-    # Asserts on a run without the setting, and so on the base library's own default.
-    def test_resolve_persistence_topics(self):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("PERSISTENCE_MODULE")
-            super().test_resolve_persistence_topics()
-
-    # It looks for the warning of a deprecated name.
-    @pytest.mark.filterwarnings("always:'log' is deprecated:DeprecationWarning")
-    def test_application_log(self):
-        super().test_application_log()
-
-
-class TestCountersViewOnServer(OnServer, EventCountersViewTestCase):
-    def construct_event_counters_view(self):
-        self.factory = DynamoDBFactory(Environment("counting", self.env_of_test))
-        return self.factory.tracking_recorder(Counters)
-
-
-class TestCountersProjectionOnServer(OnServer, AggregateEventCountersProjectionTestCase):
-    view_class = Counters
-
-
-class TestEventSourcedProjectionOnServer(OnServer, EventSourcedProjectionTestCase):
-    pass
-
-
-del (
-    AggregateRecorderTestCase,
-    ApplicationRecorderTestCase,
-    TrackingRecorderTestCase,
-    ProcessRecorderTestCase,
-    NonInterleavingNotificationIDsBaseCase,
-    InfrastructureFactoryTestCase,
-    ExampleApplicationTestCase,
-    ApplicationTestCase,
-    EventCountersViewTestCase,
-    AggregateEventCountersProjectionTestCase,
-    EventSourcedProjectionTestCase,
-)
+globals().update(shipped.cases_on(OnServer))
+globals().update(shipped.cases_on(OnServer, shipped.RECORDERS, text=True))

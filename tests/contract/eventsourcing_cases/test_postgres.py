@@ -1,27 +1,8 @@
 """The cases shipped in ``eventsourcing.tests`` on a Postgres server: uuid and text."""
 
-# mypy: disable-error-code="explicit-override"
-
 from __future__ import annotations
 
-from typing import Any, Literal
-from uuid import uuid4
-
 import pytest
-from eventsourcing.tests.application import ApplicationTestCase, ExampleApplicationTestCase
-from eventsourcing.tests.persistence import (
-    AggregateRecorderTestCase,
-    ApplicationRecorderTestCase,
-    InfrastructureFactoryTestCase,
-    NonInterleavingNotificationIDsBaseCase,
-    ProcessRecorderTestCase,
-    TrackingRecorderTestCase,
-)
-from eventsourcing.tests.projection import (
-    AggregateEventCountersProjectionTestCase,
-    EventCountersViewTestCase,
-    EventSourcedProjectionTestCase,
-)
 from eventsourcing.utils import Environment
 
 from eventcore.stores.postgres import PostgresFactory
@@ -31,6 +12,7 @@ from eventcore.stores.postgres.persistence import (
     PostgresProcessRecorder,
     PostgresTrackingRecorder,
 )
+from tests.contract.eventsourcing_cases import shipped
 from tests.contract.eventsourcing_cases.views_written_for_postgres import Counters
 from tests.postgres import PostgresSchema
 
@@ -54,10 +36,18 @@ def environment(place: PostgresSchema, **more: str) -> dict[str, str]:
     }
 
 
-class OnServer:
-    """Each test in a new schema, ids are uuids."""
+class OnServer(shipped.OnStore):
+    """Each test in a new schema."""
 
-    originator_id_type: Literal["uuid", "text"] = "uuid"
+    kit = shipped.Kit(
+        factory=PostgresFactory,
+        aggregate=PostgresAggregateRecorder,
+        application=PostgresApplicationRecorder,
+        process=PostgresProcessRecorder,
+        tracking=PostgresTrackingRecorder,
+        tracking_subclass=TrackingSubclass,
+        counters=Counters,
+    )
 
     @pytest.fixture(autouse=True)
     def _datastore(self, postgres_schema, monkeypatch):
@@ -68,143 +58,6 @@ class OnServer:
             self.datastore = factory.datastore
             yield
 
-    def new_originator_id(self):
-        return uuid4() if self.originator_id_type == "uuid" else f"order-{uuid4()}"
 
-    def opened(self, recorder_class: Any) -> Any:
-        recorder = recorder_class(self.datastore)
-        recorder.create_table()
-        return recorder
-
-
-class TestAggregateRecorderOnServer(OnServer, AggregateRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(PostgresAggregateRecorder)
-
-
-class TestAggregateRecorderOnServerText(TestAggregateRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestApplicationRecorderOnServer(OnServer, ApplicationRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(PostgresApplicationRecorder)
-
-    def test_insert_subscribe(self):
-        self.optional_test_insert_subscribe()
-
-
-class TestApplicationRecorderOnServerText(TestApplicationRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestApplicationRecorderOfProcess(TestApplicationRecorderOnServer):
-    def create_recorder(self):
-        return self.opened(PostgresProcessRecorder)
-
-
-class TestApplicationRecorderOfProcessText(TestApplicationRecorderOfProcess):
-    originator_id_type = "text"
-
-
-class TestTrackingRecorderOnServer(OnServer, TrackingRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(PostgresTrackingRecorder)
-
-
-class TestTrackingRecorderOnServerText(TestTrackingRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestProcessRecorderOnServer(OnServer, ProcessRecorderTestCase):
-    def create_recorder(self):
-        return self.opened(PostgresProcessRecorder)
-
-
-class TestProcessRecorderOnServerText(TestProcessRecorderOnServer):
-    originator_id_type = "text"
-
-
-class TestNonInterleavingOnServer(OnServer, NonInterleavingNotificationIDsBaseCase):
-    def create_recorder(self):
-        return self.opened(PostgresApplicationRecorder)
-
-
-class TestNonInterleavingOnServerText(TestNonInterleavingOnServer):
-    originator_id_type = "text"
-
-
-class TestFactory(OnServer, InfrastructureFactoryTestCase[PostgresFactory]):
-    def setUp(self):
-        self.env = Environment("TestCase", self.env_of_test)
-        super().setUp()
-
-    def expected_factory_class(self):
-        return PostgresFactory
-
-    def expected_aggregate_recorder_class(self):
-        return PostgresAggregateRecorder
-
-    def expected_application_recorder_class(self):
-        return PostgresApplicationRecorder
-
-    def expected_tracking_recorder_class(self):
-        return PostgresTrackingRecorder
-
-    def tracking_recorder_subclass(self):
-        return TrackingSubclass
-
-    def expected_process_recorder_class(self):
-        return PostgresProcessRecorder
-
-
-class TestFactoryText(TestFactory):
-    originator_id_type = "text"
-
-
-class TestExampleApplicationOnServer(OnServer, ExampleApplicationTestCase):
-    expected_factory_topic = "eventcore.stores.postgres.factory:PostgresFactory"
-
-
-class TestApplicationOnServer(OnServer, ApplicationTestCase):
-    expected_factory_topic = "eventcore.stores.postgres.factory:PostgresFactory"
-
-    # Asserts on a run without the setting, and so on the base library's own default.
-    def test_resolve_persistence_topics(self):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("PERSISTENCE_MODULE")
-            super().test_resolve_persistence_topics()
-
-    # It looks for the warning of a deprecated name.
-    @pytest.mark.filterwarnings("always:'log' is deprecated:DeprecationWarning")
-    def test_application_log(self):
-        super().test_application_log()
-
-
-class TestCountersViewOnServer(OnServer, EventCountersViewTestCase):
-    def construct_event_counters_view(self):
-        self.factory = PostgresFactory(Environment("counting", self.env_of_test))
-        return self.factory.tracking_recorder(Counters)
-
-
-class TestCountersProjectionOnServer(OnServer, AggregateEventCountersProjectionTestCase):
-    view_class = Counters
-
-
-class TestEventSourcedProjectionOnServer(OnServer, EventSourcedProjectionTestCase):
-    pass
-
-
-del (
-    AggregateRecorderTestCase,
-    ApplicationRecorderTestCase,
-    TrackingRecorderTestCase,
-    ProcessRecorderTestCase,
-    NonInterleavingNotificationIDsBaseCase,
-    InfrastructureFactoryTestCase,
-    ExampleApplicationTestCase,
-    ApplicationTestCase,
-    EventCountersViewTestCase,
-    AggregateEventCountersProjectionTestCase,
-    EventSourcedProjectionTestCase,
-)
+globals().update(shipped.cases_on(OnServer))
+globals().update(shipped.cases_on(OnServer, shipped.RECORDERS, text=True))
