@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from eventcore.lake.reading import open_archive
 from eventcore.lake.stitching import ArchivedLog
+from eventcore.opening import open_log
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.limits import STATE_BYTES_MAX, STREAMS_PER_APPEND_MAX
 from eventcore.stores.dynamodb.log import DynamoDBLog
@@ -16,6 +17,7 @@ from eventcore.stores.postgres.log import PostgresLog
 from eventcore.stores.sqlite.log import SQLiteLog
 from eventcore.testing import LogContract
 from tests.archived import TidiedLog
+from tests.dynamodb import DynamoDBPlace
 from tests.model_dynamodb import ModelTables
 from tests.postgres import PostgresSchema
 
@@ -59,7 +61,7 @@ class OnPostgres(ArchivedContract):
 
 
 class OnDynamoDB(ArchivedContract):
-    """From there nothing is trimmed; see also :class:`DynamoDBContract`."""
+    """On a model of the tables; see also :class:`DynamoDBContract`."""
 
     has_unique_event_ids = False
     state_bytes_max = STATE_BYTES_MAX
@@ -73,6 +75,19 @@ class OnDynamoDB(ArchivedContract):
     def open_log(self) -> Log:
         log = DynamoDBLog(DynamoDBCalls(self.tables), "log-table")
         return self.archived(log, str(self.folder / "archive"))
+
+
+@pytest.mark.dynamodb
+class OnDynamoDBLocal(OnDynamoDB):
+    """On the tables themselves."""
+
+    @pytest.fixture(autouse=True)
+    def _choose_place(self, dynamodb: DynamoDBPlace) -> None:
+        self.place = dynamodb
+
+    @override
+    def open_log(self) -> Log:
+        return self.archived(open_log(self.place.store_url), str(self.folder / "archive"))
 
 
 class WithEmptyArchive(ArchivedContract):
@@ -137,5 +152,19 @@ class TestPostgresWithEverythingTrimmed(OnPostgres):
     pass
 
 
-class TestDynamoDBWithEverythingArchived(WithEverythingArchivedAndNothingTrimmed, OnDynamoDB):
+class TestDynamoDBWithEverythingArchivedAndNothingTrimmed(
+    WithEverythingArchivedAndNothingTrimmed, OnDynamoDB
+):
+    pass
+
+
+class TestDynamoDBWithACutInTheMiddle(WithACutInTheMiddle, OnDynamoDB):
+    pass
+
+
+class TestDynamoDBWithEverythingTrimmed(OnDynamoDB):
+    pass
+
+
+class TestDynamoDBLocalWithEverythingTrimmed(OnDynamoDBLocal):
     pass

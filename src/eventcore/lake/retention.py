@@ -15,7 +15,7 @@ kept: it may be an aggregate's of another program.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,7 +35,7 @@ from eventcore.lake.reading import Archive
 from eventcore.lake.rows import id_of, recorded_of
 from eventcore.stores.log import Log
 from eventcore.stores.snapshots import SnapshotStore
-from eventcore.stores.trimming import TrimmableLog
+from eventcore.stores.trimming import TrimmableLog, TrimsByPlace
 
 SAVED_KEPT_MAX: Final = 65_536
 """Streams whose saved state's version is remembered while an archive is looked at."""
@@ -132,9 +132,8 @@ class Retention:
 
     def _covered(self, events: Sequence[Recorded[Any]], look: _Look) -> Iterator[Recorded[Any]]:
         """Those of a batch's events that may go."""
-        ids = [id_of(event) for event in events]
-        gone = self._door.trimmed_positions([one for one in ids if one])
-        left = [event for event, one in zip(events, ids, strict=True) if one not in gone]
+        gone = self._gone(events)
+        left = [event for event in events if id_of(event) not in gone]
         look.already += len(events) - len(left)
         streams = sorted({event.stream for event in left} - look.blocked)
         newest = self._log.stream_versions(streams)
@@ -147,6 +146,12 @@ class Retention:
                 continue
             look.kept[reason] += 1
             look.blocked.add(event.stream)
+
+    def _gone(self, events: Sequence[Recorded[Any]]) -> Collection[str]:
+        """Ids of those of the events that left the log before."""
+        if isinstance(self._door, TrimsByPlace):
+            return self._door.trimmed_among(events)
+        return self._door.trimmed_positions([one for one in map(id_of, events) if one])
 
     def _reason(self, event: Recorded[Any], look: _Look, newest: int) -> str:
         """Why an event has to stay; empty if it may go."""

@@ -19,7 +19,7 @@ from eventcore.errors import TrimmedHistoryError, TrimRefusedError
 from eventcore.events.recorded import Recorded
 
 TRIM_EVENTS_MAX: Final = 10_000
-"""Events that one call removes: a bound on the transaction it takes."""
+"""Events that one call removes: a bound on the transaction, or transactions, it takes."""
 
 
 class TrimRecord(NamedTuple):
@@ -39,7 +39,12 @@ class TrimmableLog(Protocol):
     """A log from which archived events can be removed."""
 
     def trim(self, events: Sequence[Recorded[Any]], *, archive: str) -> int:
-        """Remove events, all or none.
+        """Remove events: all are checked first, then all are removed.
+
+        In one transaction, all or none, where the store has transactions that large. On DynamoDB in
+        several, in the order of the log: broken off between two of them, the first of the events
+        have left and the others are there. Each of these states is one that a trim of fewer events
+        leaves, and the same call again removes the rest.
 
         Args:
             events: As an archive holds them, by position, at most :data:`TRIM_EVENTS_MAX`. Of each
@@ -48,7 +53,8 @@ class TrimmableLog(Protocol):
             archive: URL of the archive that holds them and every event before the last of them.
 
         Returns:
-            How many were removed now.
+            How many were removed now; by another trim at the same time also, where transactions are
+            several.
 
         Raises:
             TrimRefusedError: The log holds another event than one of these, one is the newest of
@@ -60,6 +66,14 @@ class TrimmableLog(Protocol):
 
     def trimmed_positions(self, event_ids: Sequence[str]) -> Mapping[str, int]:
         """Those of the ids (canonical text) whose events were removed, with their positions."""
+
+
+@runtime_checkable
+class TrimsByPlace(Protocol):
+    """What a store may offer besides: what was removed is found for less by place than by id."""
+
+    def trimmed_among(self, events: Sequence[Recorded[Any]]) -> set[str]:
+        """Ids (canonical text) of those of these events, given by position, that were removed."""
 
 
 def check_trim(store: str, events: Sequence[Recorded[Any]]) -> None:

@@ -16,11 +16,11 @@ from eventcore.lake.reading import open_archive
 from eventcore.lake.stitching import ArchivedLog
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.log import DynamoDBLog
+from eventcore.stores.integrity import SelfChecking
 from eventcore.stores.log import Log
 from eventcore.stores.memory.log import MemoryLog
 from eventcore.stores.postgres.log import PostgresLog
 from eventcore.stores.sqlite.log import SQLiteLog
-from eventcore.stores.trimming import TrimmableLog
 from tests.archived import Up, trim_until
 from tests.model_dynamodb import ModelTables
 from tests.postgres import PostgresServer
@@ -99,16 +99,25 @@ class OnlyWhatFits(ArchivedMachine):
 
 
 class ArchivedDynamoDBMachine(OnlyWhatFits):
-    """From there nothing is trimmed, but it is read from the archive as well."""
+    tables: ModelTables
 
     @override
     def open_store(self, folder: Path) -> Log:
-        return DynamoDBLog(DynamoDBCalls(ModelTables()), "log-table")
+        self.tables = getattr(self, "tables", ModelTables())
+        return DynamoDBLog(DynamoDBCalls(self.tables), "log-table")
 
-    @rule(until=st.integers(0, 60))
-    @override
-    def trim_up_to(self, until):
-        assert not isinstance(self.archived.store, TrimmableLog)
+    @rule()
+    def close_and_open_again(self):
+        self.subscription.close()
+        self.log.close()
+        self.log = self.open()
+        self.subscription = self.log.subscribe(len(self.followed))
+
+    @rule()
+    def both_halves_of_every_event_agree(self):
+        store = self.archived.store
+        assert isinstance(store, SelfChecking)
+        assert list(store.problems(store.head())) == []
 
 
 TestArchivedMachine = ArchivedMachine.TestCase

@@ -1,4 +1,4 @@
-"""What the table of a DynamoDB log has to be, and what everybody was told about it: I1 to I9."""
+"""What the table of a DynamoDB log has to be, and what everybody was told about it: I1 to I11."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eventcore.stores.dynamodb.calls import Item
-from eventcore.stores.dynamodb.layout import cell_events, number, record_of, stream_events
+from eventcore.stores.dynamodb.layout import (
+    TrimmedId,
+    TrimmedOffset,
+    cell_entries,
+    number,
+    record_of,
+    stream_entries,
+)
 from eventcore.stores.log import StreamAppend
 
 Seen = tuple[int, str, int, bytes]
@@ -36,14 +43,15 @@ class Told:
 
 
 def check_table(items: Iterable[Item], contents: Sequence[Seen]) -> None:
-    """Hold the items of the table against the log as it is read.
+    """Hold the items of the table against the log as it is read, with what was trimmed from it.
 
     Raises:
         Violation: A promise is broken.
     """
     everything = list(items)
     end = _check_records(everything, contents)
-    in_streams = [event for item in everything for event in _in_stream(item)]
+    at = {event[0]: event for event in contents}
+    in_streams = [event for item in everything for event in _in_stream(item, at)]
     if sorted(in_streams) != contents:
         raise Violation("I3: the streams are not what the log is")
     for stream, count in Counter(event[1] for event in contents).items():
@@ -53,6 +61,37 @@ def check_table(items: Iterable[Item], contents: Sequence[Seen]) -> None:
     reserved = next(number(item, "c") for item in everything if item["pk"]["S"].endswith("#q"))
     if reserved < end:
         raise Violation("I8: something is written that was never reserved")
+    _check_trimmed(everything, contents)
+
+
+def _check_trimmed(items: Iterable[Item], contents: Sequence[Seen]) -> None:
+    in_cells, in_streams, until = set[int](), set[int](), 0
+    for item in items:
+        kind = item["pk"]["S"].split("#")[1]
+        if kind == "t":
+            until = number(item, "c")
+        if kind == "l" and "x" in item:
+            cells = enumerate(cell_entries(item), start=number(item, "sk"))
+            in_cells |= {position for position, one in cells if isinstance(one, TrimmedId)}
+        if kind == "s" and "x" in item:
+            in_streams |= {
+                number(item, "b") + one.offset
+                for one in stream_entries(item)
+                if isinstance(one, TrimmedOffset)
+            }
+    left = [event for event in contents if event[0] not in in_cells]
+    oldest = {stream: version for _, stream, version, _ in reversed(left)}
+    broken = {
+        "an event is trimmed from one of its places": in_cells != in_streams,
+        "what is said of how far is too little": until < max(in_cells, default=0),
+        "a stream has no event left": {event[1] for event in contents} != oldest.keys(),
+        "an event is trimmed, and an older one of its stream is not": any(
+            event[2] > oldest[event[1]] for event in contents if event[0] in in_cells
+        ),
+    }
+    for problem, is_so in broken.items():
+        if is_so:
+            raise Violation(f"I11: {problem}")
 
 
 def check_told(told: Told, contents: Sequence[Seen]) -> None:
@@ -85,26 +124,40 @@ def check_told(told: Told, contents: Sequence[Seen]) -> None:
 def _check_records(items: Iterable[Item], contents: Sequence[Seen]) -> int:
     next_position = 1
     in_cells: list[Seen] = []
+    known = {event[0]: event for event in contents}
     records = [record_of(item) for item in items if "#l#" in item["pk"]["S"]]
     for record in sorted(records, key=lambda record: record.first):
         if record.first != next_position:
             raise Violation(f"I1: position {next_position} is covered twice, or not at all")
         next_position = record.end + 1
         if not record.is_tombstone:
-            events = enumerate(cell_events(record.body), start=record.first)
-            in_cells += [(at, one.stream, one.version, one.state) for at, one in events]
+            for at, one in enumerate(cell_entries(record.body), start=record.first):
+                if not isinstance(one, TrimmedId):
+                    in_cells.append((at, one.stream, one.version, one.state))
+                elif one.event_id.encode() in known.get(at, (0, "", 0, b""))[3]:
+                    in_cells.append(known[at])
+                else:
+                    raise Violation("I11: of an event that was trimmed another id is kept")
     if in_cells != contents:
         raise Violation("I9: a reader does not reach the end")
     return next_position - 1
 
 
-def _in_stream(item: Item) -> list[Seen]:
+def _in_stream(item: Item, at: Mapping[int, Seen]) -> list[Seen]:
     _, kind, stream = [*item["pk"]["S"].split("#", 2), ""][:3]
     if kind != "s":
         return []
     first, base = number(item, "sk"), number(item, "b")
-    events = enumerate(stream_events(item), start=first)
-    return [(base + one.offset, stream, at, one.state) for at, one in events]
+    entries = enumerate(stream_entries(item), start=first)
+    return [
+        (
+            base + one.offset,
+            stream,
+            version,
+            at[base + one.offset][3] if isinstance(one, TrimmedOffset) else one.state,
+        )
+        for version, one in entries
+    ]
 
 
 def _places(appends: Sequence[StreamAppend], at: Mapping[bytes, int]) -> list[int | None]:

@@ -8,12 +8,17 @@ import pytest
 
 from eventcore.errors import EventIdReusedError, TrimmedHistoryError, TrimRefusedError
 from eventcore.events.recorded import EncodedEvent, Recorded
+from eventcore.opening import open_log
+from eventcore.stores.dynamodb.calls import DynamoDBCalls
+from eventcore.stores.dynamodb.log import DynamoDBLog
 from eventcore.stores.log import ANY_VERSION, LogFilter, StreamAppend
 from eventcore.stores.memory.log import MemoryLog
 from eventcore.stores.postgres.log import PostgresLog
 from eventcore.stores.sqlite.log import SQLiteLog
 from eventcore.stores.trimming import TRIM_EVENTS_MAX, TrimmableLog, TrimRecord
 from eventcore.testing import EventMaker
+from tests.dynamodb import DynamoDBPlace
+from tests.model_dynamodb import ModelTables
 from tests.postgres import PostgresSchema
 
 ARCHIVE = "s3://bucket/lake"
@@ -23,10 +28,23 @@ def a_log(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if kind == "postgres":
         place: PostgresSchema = request.getfixturevalue("postgres_schema")
         return PostgresLog(place.url, schema=place.schema)
+    if kind == "dynamodb-model":
+        return DynamoDBLog(DynamoDBCalls(ModelTables()), "log-table")
+    if kind == "dynamodb":
+        there: DynamoDBPlace = request.getfixturevalue("dynamodb")
+        return open_log(there.store_url)
     return MemoryLog() if kind == "memory" else SQLiteLog(tmp_path / "log.db")
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+@pytest.fixture(
+    params=[
+        "memory",
+        "sqlite",
+        pytest.param("postgres", marks=pytest.mark.postgres),
+        "dynamodb-model",
+        pytest.param("dynamodb", marks=pytest.mark.dynamodb),
+    ]
+)
 def log(request, tmp_path):
     log = a_log(request.param, request, tmp_path)
     make = EventMaker()

@@ -1,17 +1,18 @@
 """Reading the log: a chain of records, each of which says where the next one begins.
 
-A reader passes a position only after it has read what is there, and what is there never changes. So
-every reader walks the same chain. Where nothing is yet, although something is further on, a writer
-is late or dead: the reader waits a little, then puts a tombstone there, on the condition that
-nothing is. Either it succeeds, and the writer's transaction can never be done; or it meets what the
-writer wrote, and reads that. Time decides only when that is tried.
+A reader passes a position only after it has read what is there, and what a record covers never
+changes (its events may be trimmed, which it says then). So every reader walks the same chain. Where
+nothing is yet, although something is further on, a writer is late or dead: the reader waits a
+little, then puts a tombstone there, on the condition that nothing is. Either it succeeds, and the
+writer's transaction can never be done; or it meets what the writer wrote, and reads that. Time
+decides only when that is tried.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from eventcore.errors import LogDamagedError, LogRestoredError
@@ -204,6 +205,24 @@ class Chain:
                 record = record_of(found[0])
                 return record if record.end >= position else None
         return None
+
+    def records_between(self, first: int, last: int) -> Iterator[Record]:
+        """The records that cover positions from one to another; where none is yet, none."""
+        record = self.record_at(first)
+        if record is not None:
+            yield record
+        bound = first if record is None else record.end + 1
+        while bound <= last:
+            segment = bound // SEGMENT_POSITIONS
+            items = self._query(segment, "sk >= :bound", bound)
+            if not items:
+                bound = (segment + 1) * SEGMENT_POSITIONS
+            for item in items:
+                record = record_of(item)
+                if record.first > last:
+                    return
+                yield record
+                bound = record.end + 1
 
     def _linked(self, items: list[Item], start: int) -> list[Record]:
         """Those of the records that follow each other from ``start`` on."""

@@ -27,9 +27,9 @@ import itertools
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -37,8 +37,9 @@ from eventcore.events.codec import Codec
 from eventcore.events.recorded import Recorded
 from eventcore.stores.dynamodb.calls import ConditionFailedError, DynamoDBCalls
 from eventcore.stores.dynamodb.chain import Chain
-from eventcore.stores.dynamodb.layout import Keys, Record, cell_events, number
+from eventcore.stores.dynamodb.layout import Keys, Record, TrimmedId, cell_entries, number
 from eventcore.stores.dynamodb.limits import BATCH_GET_MAX, BATCH_WRITE_MAX
+from eventcore.stores.dynamodb.trims import refuse
 
 TAIL_EVENTS_MAX: Final = 1_024
 """Events behind the mark that are read anew by each process that begins to look ids up; more of
@@ -53,6 +54,18 @@ RECENT_IDS_MAX: Final = 100_000
 """Ids that a process remembers having written or read."""
 
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Trimmed(NamedTuple):
+    """What is left of an event that was trimmed.
+
+    Attributes:
+        position: Where it was.
+        event_id: Canonical text.
+    """
+
+    position: int
+    event_id: str
 
 
 class EventIds:
@@ -100,7 +113,11 @@ class EventIds:
             self._tail = {}
 
     def locate(self, event_ids: Sequence[str]) -> dict[str, Recorded[Any]]:
-        """Those of the ids that are stored, with their events."""
+        """Those of the ids that are stored, with their events.
+
+        Raises:
+            TrimmedHistoryError: One of them was trimmed. All that tell of ids raise it.
+        """
         return self._events_of(event_ids, pages_max=None)
 
     def look(self, event_ids: Sequence[str]) -> dict[str, Recorded[Any]]:
@@ -115,43 +132,66 @@ class EventIds:
         first = indexed(self._calls, self._keys, event_ids[:1]).get(event_ids[0])
         if first is None:
             return {}
-        found = self.whole_at(range(first, first + len(event_ids)))
+        found = self.whole_at(range(first, first + len(event_ids)), event_ids)
         if found is None:
             return None
         if event_ids[0] not in found:
             return {}
         return {id_: found[id_] for id_ in event_ids if id_ in found}
 
+    def trimmed(self, event_ids: Sequence[str]) -> dict[str, int]:
+        """Those of the ids whose events were trimmed, with their positions."""
+        wanted = {id_ for id_ in event_ids if _EVENT_ID.fullmatch(id_)}
+        places = self._places(wanted, None)
+        return {
+            found.event_id: found.position
+            for found in self._found_at(places.values())
+            if isinstance(found, Trimmed) and found.event_id in wanted
+        }
+
     def _events_of(
         self, event_ids: Sequence[str], pages_max: int | None
     ) -> dict[str, Recorded[Any]]:
         # Nothing else is ever stored as an id, and not every text can be part of a key.
         wanted = {id_ for id_ in event_ids if _EVENT_ID.fullmatch(id_)}
-        places = self._places(wanted, pages_max)
-        found = {
-            id_: event
-            for event in self._events_at(places.values())
-            if (id_ := event_id_of(event)) in wanted
-        }
+        found = self.at(self._places(wanted, pages_max).values(), wanted)
         return {id_: found[id_] for id_ in event_ids if id_ in found}
 
     def recall(self, event_ids: Sequence[str]) -> dict[str, Recorded[Any]]:
         """Likewise those that this process stored lately, without the index."""
         with self._recent_lock:
             places = {id_: self._recent[id_] for id_ in event_ids if id_ in self._recent}
-        return self.at(places.values())
+        return self.at(places.values(), places)
 
-    def at(self, positions: Iterable[int]) -> dict[str, Recorded[Any]]:
-        """The events at these positions, by their ids."""
-        return {event_id_of(event): event for event in self._events_at(positions)}
+    def at(self, positions: Iterable[int], wanted: Collection[str]) -> dict[str, Recorded[Any]]:
+        """The events at these positions, by their ids.
 
-    def whole_at(self, positions: range) -> dict[str, Recorded[Any]] | None:
+        Raises:
+            TrimmedHistoryError: One that is wanted was there, and was trimmed.
+        """
+        events: dict[str, Recorded[Any]] = {}
+        for found in self._found_at(positions):
+            if not isinstance(found, Trimmed):
+                events[event_id_of(found)] = found
+            elif found.event_id in wanted:
+                refuse(self._calls, self._keys, f"event {found.event_id}")
+        return events
+
+    def id_at(self, position: int) -> str | None:
+        """Id of the event that is, or was, at a position; None: none is, yet."""
+        for found in self._found_at([position]):
+            return found.event_id if isinstance(found, Trimmed) else event_id_of(found)
+        return None
+
+    def whole_at(
+        self, positions: range, wanted: Collection[str]
+    ) -> dict[str, Recorded[Any]] | None:
         """Likewise where an item says that one append is; None: not all of it can be seen yet.
 
         Reads see the items of one transaction appear one by one (AWS, DynamoDB Developer Guide,
         "Amazon DynamoDB Transactions: How it works": "Read-committed isolation").
         """
-        found = self.at(positions)
+        found = self.at(positions, wanted)
         if len(found) == len(positions):
             return found
         position = positions.start
@@ -160,7 +200,7 @@ class EventIds:
             if record is None and self._chain.reserved() >= position:
                 return None
             position = positions.stop if record is None else record.end + 1
-        return self.at(positions)
+        return self.at(positions, wanted)
 
     def _places(self, wanted: set[str], pages_max: int | None) -> dict[str, int]:
         with self._recent_lock:
@@ -242,9 +282,9 @@ class EventIds:
             },
         )
 
-    def _events_at(self, positions: Iterable[int]) -> Iterator[Recorded[Any]]:
+    def _found_at(self, positions: Iterable[int]) -> Iterator[Recorded[Any] | Trimmed]:
         record: Record | None = None
-        events: list[Recorded[Any]] = []
+        events: Sequence[Recorded[Any] | Trimmed] = []
         for position in sorted(positions):
             if record is None or not record.first <= position <= record.end:
                 record = self._chain.record_at(position)
@@ -280,13 +320,15 @@ def put_places(calls: DynamoDBCalls, keys: Keys, places: Mapping[str, int]) -> N
         calls.finish("BatchWriteItem", {keys.table: puts}, undone="UnprocessedItems")
 
 
-def recorded_events(record: Record, codec: Codec) -> list[Recorded[Any]]:
-    """The events of a cell; a tombstone has none."""
+def recorded_events(record: Record, codec: Codec) -> list[Recorded[Any] | Trimmed]:
+    """The events of a cell, or what is left of them; a tombstone has none."""
     if record.is_tombstone:
         return []
     return [
-        Recorded(position, *event, codec)
-        for position, event in enumerate(cell_events(record.body), start=record.first)
+        Trimmed(position, entry.event_id)
+        if isinstance(entry, TrimmedId)
+        else Recorded(position, *entry, codec)
+        for position, entry in enumerate(cell_entries(record.body), start=record.first)
     ]
 
 
@@ -296,11 +338,14 @@ def event_id_of(event: Recorded[Any]) -> str:
 
 
 def placed_ids(record: Record) -> Iterator[tuple[str, int]]:
-    """The ids of the events of a cell and their positions; a tombstone has none."""
+    """The ids of the events that are, or were, in a cell, and their positions."""
     if record.is_tombstone:
         return
-    for position, event in enumerate(cell_events(record.body), start=record.first):
-        yield str(orjson.loads(event.state)["id"]), position
+    for position, entry in enumerate(cell_entries(record.body), start=record.first):
+        if isinstance(entry, TrimmedId):
+            yield entry.event_id, position
+        else:
+            yield str(orjson.loads(entry.state)["id"]), position
 
 
 def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Final
 
+from eventcore.errors import TrimmedHistoryError
 from eventcore.events.recorded import event_id_of
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Item, binary
 from eventcore.stores.dynamodb.chain import Chain
 from eventcore.stores.dynamodb.layout import (
     VERSION_ZERO,
+    CellEntry,
     CellEvent,
     Keys,
-    cell_events,
+    TrimmedId,
+    TrimmedOffset,
+    cell_entries,
     is_packed_alike,
     number,
     pack_cell,
     pack_stream,
     record_of,
-    stream_events,
+    stream_entries,
 )
 from eventcore.stores.dynamodb.streams import StreamReading
 from eventcore.stores.dynamodb.surveys import log_items
 from eventcore.stores.integrity import Problem
 
+LOOKS_MAX: Final = 3
+"""How often a transaction is looked at of which events seem to be trimmed in one half alone: they
+may be leaving at this moment."""
+
 
 @dataclass(slots=True)
 class _Half:
-    """One of the two copies of the events of a transaction: how many, and all of them in one."""
+    """One of the two copies of the events of a transaction: how many, and all of them in one.
+
+    Attributes:
+        trimmed: How many of them were trimmed: of these only the position is known in both.
+    """
 
     count: int = 0
     mixed: int = 0
+    trimmed: int = 0
 
-    def add(self, position: int, event: CellEvent) -> None:
-        framed = repr((position, *event)).encode("utf-8", "surrogatepass")
+    def add(self, position: int, event: CellEvent | None) -> None:
+        """Take an event, None for one that was trimmed."""
+        if event is None:
+            self.trimmed += 1
+        framed = repr((position, *(event or ()))).encode("utf-8", "surrogatepass")
         # In any order: items are scanned as they lie.
         self.mixed ^= int.from_bytes(sha256(framed).digest())
         self.count += 1
@@ -49,17 +66,29 @@ class _Commit:
     cells: _Half = field(default_factory=_Half)
     streams: _Half = field(default_factory=_Half)
 
+    @property
+    def is_being_trimmed(self) -> bool:
+        """Whether an event seems to be gone from one of its places and not from the other."""
+        return self.cells != self.streams and self.cells.trimmed + self.streams.trimmed > 0
+
 
 class _Items:
-    """What a scan found."""
+    """What a scan found.
 
-    def __init__(self) -> None:
+    Args:
+        wanted: Tokens of the transactions to look at; None: of all.
+    """
+
+    def __init__(self, wanted: Collection[bytes] | None = None) -> None:
+        self._wanted = wanted
         self.commits: dict[bytes, _Commit] = {}
         self.ids: dict[str, int] = {}
         self.problems: list[Problem] = []
 
     def add(self, kind: str, rest: str, item: Item) -> None:
         """Take an item; what is no part of the log is passed over."""
+        if self._wanted is not None and ("k" not in item or binary(item["k"]) not in self._wanted):
+            return
         try:
             if kind == "l" and not record_of(item).is_tombstone:
                 self._add_cell(item)
@@ -75,20 +104,22 @@ class _Items:
         self.problems.append(Problem(text, position or None))
 
     def _add_cell(self, item: Item) -> None:
-        events, first = cell_events(item), number(item, "sk")
+        events, first = cell_entries(item), number(item, "sk")
         commit = self._commit(item, len(events), pack_cell(events))
         for position, event in enumerate(events, start=first):
-            commit.cells.add(position, event)
+            commit.cells.add(position, None if isinstance(event, TrimmedId) else event)
         base, total = number(item, "b"), number(item, "m")
         if not base <= first <= base + total - len(events):
             self._note(item, "is outside of its transaction", base)
 
     def _add_stream(self, stream: str, item: Item) -> None:
-        events, first, base = stream_events(item), number(item, "sk"), number(item, "b")
+        events, first, base = stream_entries(item), number(item, "sk"), number(item, "b")
         commit = self._commit(item, len(events), pack_stream(events))
         name, begins = (stream, first) if first else (stream + VERSION_ZERO, 1)
         for version, event in enumerate(events, start=begins):
-            whole = CellEvent(name, version, event.type, event.state)
+            whole = None
+            if not isinstance(event, TrimmedOffset):
+                whole = CellEvent(name, version, event.type, event.state)
             commit.streams.add(base + event.offset, whole)
 
     def _commit(self, item: Item, count: int, anew: Item) -> _Commit:
@@ -97,7 +128,7 @@ class _Items:
         commit.places.add((base, number(item, "m")))
         if number(item, "n") != count:
             self._note(item, f"holds {count} events and says {number(item, 'n')}", base)
-        if not is_packed_alike(item, anew):
+        if not is_packed_alike(item, anew) or item.get("x") != anew.get("x"):
             self._note(item, "is packed otherwise than it is written", base)
         return commit
 
@@ -128,9 +159,25 @@ class Integrity:
         items = _Items()
         for kind, rest, item in log_items(self._calls, self._keys):
             items.add(kind, rest, item)
+        self._look_again(items)
         yield from self._of_commits(items.commits.values(), head)
         yield from (one for one in items.problems if one.position is None or one.position <= head)
         yield from self._of_ids(items.ids, head)
+
+    def _look_again(self, items: _Items) -> None:
+        """See whether events that were gone from one of their places are gone from both now.
+
+        A scan meets the items of a transaction at different moments, and that of a trim may be done
+        between them. What is only half gone is still so at the next look.
+        """
+        for _ in range(LOOKS_MAX):
+            half = [token for token, one in items.commits.items() if one.is_being_trimmed]
+            if not half:
+                return
+            again = _Items(frozenset(half))
+            for kind, rest, item in log_items(self._calls, self._keys):
+                again.add(kind, rest, item)
+            items.commits.update(again.commits)
 
     def _of_commits(self, commits: Iterable[_Commit], head: int) -> Iterator[Problem]:
         for commit in sorted(commits, key=_base_of):
@@ -140,16 +187,15 @@ class Integrity:
             if len(commit.places) > 1:
                 text = f"the items of the transaction at position {base} differ on where it is"
                 yield Problem(text, base)
-            elif not commit.cells == commit.streams == _Half(count, commit.cells.mixed):
+            elif commit.cells != commit.streams or commit.cells.count != count:
                 yield self._otherwise(base, count, commit)
 
     def _otherwise(self, base: int, count: int, commit: _Commit) -> Problem:
         """Which event of a transaction is not the same in both copies."""
         position = base
         while position < base + count and (record := self._chain.record_at(position)) is not None:
-            for event in [] if record.is_tombstone else cell_events(record.body):
-                rows = self._streams.rows(event.stream, event.version - 1, event.version)
-                if [row for page in rows for row in page] != [(position, *event[1:])]:
+            for event in [] if record.is_tombstone else cell_entries(record.body):
+                if isinstance(event, CellEvent) and not self._is_in_stream(position, event):
                     text = f"read by its stream, version {event.version} of {event.stream} is other"
                     return Problem(text, position)
                 position += 1
@@ -160,6 +206,13 @@ class Integrity:
         )
         return Problem(text, base)
 
+    def _is_in_stream(self, position: int, event: CellEvent) -> bool:
+        rows = self._streams.rows(event.stream, event.version - 1, event.version)
+        try:
+            return [row for page in rows for row in page] == [(position, *event[1:])]
+        except TrimmedHistoryError:
+            return False
+
     def _of_ids(self, ids: Mapping[str, int], head: int) -> Iterator[Problem]:
         for event_id, position in sorted(ids.items(), key=_position_of):
             record = self._chain.record_at(position)
@@ -168,12 +221,16 @@ class Integrity:
             names = f"the item of id {event_id} names position {position}"
             if record is None or record.is_tombstone:
                 yield Problem(f"{names}, where no event is", position)
-            elif event_id_of(cell_events(record.body)[position - record.first].state) != event_id:
+            elif _id_of(cell_entries(record.body)[position - record.first]) != event_id:
                 yield Problem(f"{names}, where another event is", position)
 
 
 def _base_of(commit: _Commit) -> tuple[int, int]:
     return min(commit.places)
+
+
+def _id_of(entry: CellEntry) -> str | None:
+    return entry.event_id if isinstance(entry, TrimmedId) else event_id_of(entry.state)
 
 
 def _position_of(entry: tuple[str, int]) -> int:

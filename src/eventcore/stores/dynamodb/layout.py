@@ -16,6 +16,8 @@ snapshot   ``P#n#STREAM``       0               ``v`` version; ``g`` fingerprint
 event id   ``P#i#ID``           0               ``p`` position
 id mark    ``P#w``              0               ``c`` every event up to here has its event id item
 refusals   ``P#r#BUCKET``       digest of id    ``i`` event id; one attribute a content refused
+trims      ``P#t``              0               ``c`` highest position trimmed; ``a`` archive;
+                                                ``t`` identity of the table, see the sequencer
 ========== ==================== =============== ==================================================
 
 ``P`` is the prefix: the name of the log among those of the table.
@@ -25,6 +27,10 @@ of a JSON list (four bytes, big-endian), then the list, one entry an event, then
 one behind the other. In a cell an entry is ``[stream, version, type, bytes]``, in a stream's item
 ``[offset from b, type, bytes]``: both together hold everything twice, so that each can be made anew
 from the other.
+
+Of an event that was trimmed the cell keeps the id, 16 bytes with ``0`` for an entry, and the
+stream's item the bare offset. ``x`` says how many of an item's events that are. Keys, ``n``, ``k``,
+``b`` and ``m`` never change: an item covers for ever what it was written for.
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 import orjson
 
@@ -60,6 +67,7 @@ of its own: then no item begins at 0 and reaches over 1, where a stream without 
 Only recorders of ``eventsourcing`` write it; no stream of a log has such a name."""
 
 _HEAD_BYTES: Final = 4
+_ID_BYTES: Final = 16
 
 
 class CellEvent(NamedTuple):
@@ -83,8 +91,30 @@ class StreamEvent(NamedTuple):
     state: bytes
 
 
+class TrimmedId(NamedTuple):
+    """What a cell keeps of an event that was trimmed.
+
+    Attributes:
+        event_id: Canonical text.
+    """
+
+    event_id: str
+
+
+class TrimmedOffset(NamedTuple):
+    """What a stream's item keeps of an event that was trimmed; see :class:`StreamEvent`."""
+
+    offset: int
+
+
+CellEntry = CellEvent | TrimmedId
+StreamEntry = StreamEvent | TrimmedOffset
+
+
 class Record(NamedTuple):
     """A cell or a tombstone as read: what is at positions ``first`` to ``end``, for ever.
+
+    Events of a cell may be trimmed meanwhile; what it covers never changes.
 
     Attributes:
         first: Its first position.
@@ -111,6 +141,11 @@ class Record(NamedTuple):
         """Of the transaction that wrote it; None: a tombstone."""
         return binary(self.body["k"]) if "k" in self.body else None
 
+    @property
+    def is_trimmed(self) -> bool:
+        """Whether some of its events were trimmed, or all."""
+        return "x" in self.body
+
 
 class Keys:
     """The keys of one log's items.
@@ -125,6 +160,7 @@ class Keys:
         self.prefix = prefix
         self.sequencer = key(f"{prefix}#q")
         self.id_mark = key(f"{prefix}#w")
+        self.trims = key(f"{prefix}#t")
 
     def segment(self, position: int) -> str:
         """Partition key of the records that begin near a position."""
@@ -199,17 +235,33 @@ def stream_item(  # noqa: PLR0917, PLR0913 - the parts of an item
     return {**keys.stream_item(stream, first), **_origin(token, commit), **body}
 
 
-def pack_cell(events: Iterable[CellEvent]) -> Item:
-    """The attribute that holds the events of a cell."""
-    rows = list(events)
-    heads = [(row.stream, row.version, row.type, len(row.state)) for row in rows]
-    return _packed(heads, [row.state for row in rows])
+def pack_cell(entries: Iterable[CellEntry]) -> Item:
+    """The attributes that hold the events of a cell."""
+    heads: list[Any] = []
+    states: list[bytes] = []
+    trimmed = 0
+    for entry in entries:
+        if isinstance(entry, TrimmedId):
+            heads.append(0)
+            states.append(UUID(entry.event_id).bytes)
+            trimmed += 1
+        else:
+            heads.append((entry.stream, entry.version, entry.type, len(entry.state)))
+            states.append(entry.state)
+    return {**_trimmed(trimmed), **_packed(heads, states)}
 
 
-def pack_stream(events: Sequence[StreamEvent]) -> Item:
+def pack_stream(entries: Sequence[StreamEntry]) -> Item:
     """The attributes that hold the events of a stream's item, and how many they are."""
-    heads = [(row.offset, row.type, len(row.state)) for row in events]
-    return {"n": _n(len(events)), **_packed(heads, [row.state for row in events])}
+    events = [entry for entry in entries if isinstance(entry, StreamEvent)]
+    heads: list[Any] = [
+        (entry.offset, entry.type, len(entry.state))
+        if isinstance(entry, StreamEvent)
+        else entry.offset
+        for entry in entries
+    ]
+    body = _packed(heads, [event.state for event in events])
+    return {"n": _n(len(entries)), **_trimmed(len(entries) - len(events)), **body}
 
 
 def record_of(item: Item) -> Record:
@@ -217,24 +269,35 @@ def record_of(item: Item) -> Record:
     return Record(int(item["sk"]["N"]), int(item["n"]["N"]), item)
 
 
-def cell_events(item: Item) -> list[CellEvent]:
-    """The events of a cell, in the order of their positions."""
+def cell_entries(item: Item) -> list[CellEntry]:
+    """The events of a cell, or what is left of them, in the order of their positions."""
     heads, states = _unpacked(item)
-    if len(heads) == 1:
+    if len(heads) == 1 and heads[0]:
         stream, version, type_, _ = heads[0]
         return [CellEvent(stream, version, type_, states)]
-    found, start = [], 0
-    for stream, version, type_, size in heads:
-        found.append(CellEvent(stream, version, type_, states[start : start + size]))
+    found: list[CellEntry] = []
+    start = 0
+    for head in heads:
+        if head:
+            stream, version, type_, size = head
+            found.append(CellEvent(stream, version, type_, states[start : start + size]))
+        else:
+            size = _ID_BYTES
+            found.append(TrimmedId(str(UUID(bytes=states[start : start + size]))))
         start += size
     return found
 
 
-def stream_events(item: Item) -> list[StreamEvent]:
-    """The events of a stream's item, in the order of their versions."""
+def stream_entries(item: Item) -> list[StreamEntry]:
+    """The events of a stream's item, or what is left of them, in the order of their versions."""
     heads, states = _unpacked(item)
-    found, start = [], 0
-    for offset, type_, size in heads:
+    found: list[StreamEntry] = []
+    start = 0
+    for head in heads:
+        if isinstance(head, int):
+            found.append(TrimmedOffset(head))
+            continue
+        offset, type_, size = head
         found.append(StreamEvent(offset, type_, states[start : start + size]))
         start += size
     return found
@@ -261,7 +324,7 @@ def _origin(token: bytes, commit: tuple[int, int]) -> Item:
     return {"k": {"B": token}, "b": _n(commit[0]), "m": _n(commit[1])}
 
 
-def _packed(heads: Sequence[tuple[Any, ...]], states: Sequence[bytes]) -> Item:
+def _packed(heads: Sequence[Any], states: Sequence[bytes]) -> Item:
     head = orjson.dumps(heads)
     whole = b"".join((len(head).to_bytes(_HEAD_BYTES, "big"), head, *states))
     if len(whole) >= COMPRESS_BYTES_MIN:
@@ -274,6 +337,10 @@ def _packed(heads: Sequence[tuple[Any, ...]], states: Sequence[bytes]) -> Item:
 def is_packed_alike(one: Item, other: Item) -> bool:
     """Whether two items hold the same events, packed into the same bytes, compressed or not."""
     return _whole(one) == _whole(other)
+
+
+def _trimmed(count: int) -> Item:
+    return {"x": _n(count)} if count else {}
 
 
 def _whole(item: Item) -> bytes:

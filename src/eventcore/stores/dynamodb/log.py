@@ -12,21 +12,23 @@ from eventcore.errors import (
     StoreUnavailableError,
 )
 from eventcore.events.codec import Codec
-from eventcore.events.recorded import Recorded
+from eventcore.events.recorded import Recorded, event_id_of
 from eventcore.settings import PREFIX_DEFAULT
 from eventcore.stores.dynamodb.ahead import SEGMENTS_AHEAD
 from eventcore.stores.dynamodb.appending import RACES_MAX, Appending
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Pauses
 from eventcore.stores.dynamodb.chain import FENCE_SECONDS, Chain
 from eventcore.stores.dynamodb.following import CommitBell, TailWatch
-from eventcore.stores.dynamodb.ids import EventIds, recorded_events
+from eventcore.stores.dynamodb.ids import EventIds, Trimmed, recorded_events
 from eventcore.stores.dynamodb.integrity import Integrity
-from eventcore.stores.dynamodb.layout import Keys
+from eventcore.stores.dynamodb.layout import Keys, Record, StreamEvent
 from eventcore.stores.dynamodb.limits import LIMITS
 from eventcore.stores.dynamodb.memories import Memories
 from eventcore.stores.dynamodb.requests import Request
 from eventcore.stores.dynamodb.streams import StreamReading
 from eventcore.stores.dynamodb.tables import ensure_log
+from eventcore.stores.dynamodb.trimming import Trimming
+from eventcore.stores.dynamodb.trims import refuse, trim_record
 from eventcore.stores.dynamodb.writing import Writing
 from eventcore.stores.following import PullSubscription
 from eventcore.stores.integrity import Problem
@@ -44,6 +46,7 @@ from eventcore.stores.log import (
 from eventcore.stores.paging import read_all
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.repeats import repeated_append
+from eventcore.stores.trimming import TrimRecord
 
 ITEMS_PER_PAGE_MAX: Final = 1_000
 """Items asked for at once while a bounded number of a stream's events is read."""
@@ -108,6 +111,7 @@ class DynamoDBLog(Memories):
         self._streams = StreamReading(calls, self.keys)
         self._ids = EventIds(calls, self.keys, self._chain, self.codec)
         self._appending = Appending(calls, self.keys, self._writing, self._streams, self._ids)
+        self._trimming = Trimming(calls, self.keys, self._writing, self._chain, self._streams)
 
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
         """See :meth:`eventcore.stores.log.Log.append`."""
@@ -221,6 +225,32 @@ class DynamoDBLog(Memories):
         self.calls.check_open()
         return PullSubscription(_Looking(self), TailWatch(self._bell), after, where)
 
+    def trim(self, events: Sequence[Recorded[Any]], *, archive: str) -> int:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim`.
+
+        Raises:
+            LogRestoredError: The table is another one than was opened. Nothing was removed.
+            StoreUnavailableError: The service does not answer, or others trim as well: some of them
+                may have been removed. Do it again.
+        """
+        self.calls.check_open()
+        return self._trimming.trim(events, archive)
+
+    def trim_record(self) -> TrimRecord | None:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trim_record`."""
+        self.calls.check_open()
+        return trim_record(self.calls, self.keys)
+
+    def trimmed_positions(self, event_ids: Sequence[str]) -> Mapping[str, int]:
+        """See :meth:`eventcore.stores.trimming.TrimmableLog.trimmed_positions`."""
+        self.calls.check_open()
+        return self._ids.trimmed(event_ids)
+
+    def trimmed_among(self, events: Sequence[Recorded[Any]]) -> set[str]:
+        """See :meth:`eventcore.stores.trimming.TrimsByPlace.trimmed_among`."""
+        self.calls.check_open()
+        return self._trimming.among(events)
+
     def problems(self, head: int) -> Iterator[Problem]:
         """See :meth:`eventcore.stores.integrity.SelfChecking.problems`."""
         return Integrity(self.calls, self.keys, self._chain, self._streams).problems(head)
@@ -294,12 +324,24 @@ class DynamoDBLog(Memories):
         assert wanted is not None
         if versions[stream] > wanted:
             place = next(place for place, row in enumerate(request.rows) if row.head == index)
-            first = next(self.read_stream(stream, after=wanted, limit=1), None)
-            if first is not None and str(first.event_id) == ids[place]:
-                base = first.position - place
-                return self._ids.whole_at(range(base, base + len(ids)))
+            position = self._position_of(stream, wanted + 1, ids[place])
+            if position is not None:
+                base = position - place
+                return self._ids.whole_at(range(base, base + len(ids)), ids)
         takes_as_is = any(head.wanted is None for head in request.heads)
         return self._ids.look(ids) if takes_as_is else self._ids.recall(ids)
+
+    def _position_of(self, stream: str, version: int, event_id: str) -> int | None:
+        """Where the event of a version is, or was before it was trimmed, if it has this id."""
+        found = self._streams.entry_of(stream, version)
+        if found is None:
+            return None
+        position, entry = found
+        if isinstance(entry, StreamEvent):
+            there = event_id_of(entry.state)
+        else:
+            there = self._ids.id_at(position)
+        return position if there == event_id else None
 
     def _check_unmoved(self, unmoved: Mapping[str, int]) -> None:
         versions = self._streams.last_versions(list(unmoved))
@@ -371,9 +413,7 @@ class DynamoDBLog(Memories):
             start, waits=waits and not found, is_catching_up=True
         ):
             for index, record in enumerate(records):
-                for event in recorded_events(record, self.codec):
-                    if event.position <= after:
-                        continue
+                for event in self._events_above(record, after):
                     end = event.position
                     if where.matches(event):
                         found.append(event)
@@ -385,6 +425,14 @@ class DynamoDBLog(Memories):
                 start = record.end + 1
         self._chain.remember(end, start)
         return Page(found, end)
+
+    def _events_above(self, record: Record, after: int) -> Iterator[Recorded[Any]]:
+        for event in recorded_events(record, self.codec):
+            if event.position <= after:
+                continue
+            if isinstance(event, Trimmed):
+                refuse(self.calls, self.keys, f"what is above position {after}")
+            yield event
 
 
 class _Looking:

@@ -8,6 +8,8 @@ other. No event that is there is ever removed.
 1. *Close* the log: nobody reserves positions any more, whoever may still be writing.
 2. *Mend* it. Everything is put where nothing is, cut into the same items as its writer cut it, and
    holes are closed position by position: a transaction that arrives late is done whole or not.
+   An event that a torn trim took from one of its places alone is put back there: it is in the
+   archive as well, and leaves with the next trim.
 3. *Release* it, on the condition that it is as it was closed. The sequencer only goes up.
 
 A repair that was broken off leaves the log closed, and is repeated.
@@ -29,23 +31,32 @@ from eventcore.stores.dynamodb.layout import (
     FORMAT,
     FORMAT_CLOSED,
     VERSION_ZERO,
+    CellEntry,
     CellEvent,
     Keys,
     StreamEvent,
+    TrimmedId,
+    TrimmedOffset,
     cell,
-    cell_events,
+    cell_entries,
     key,
     number,
     pack_cell,
     pack_stream,
     record_of,
-    stream_events,
+    stream_entries,
     stream_item,
     tombstone,
 )
 from eventcore.stores.dynamodb.requests import IS_ABSENT, cell_stretches, stream_stretches
 from eventcore.stores.dynamodb.surveys import CommitFound, Survey, log_items, survey
 from eventcore.stores.dynamodb.tables import ensure_table, read_sequencer
+from eventcore.stores.dynamodb.trims import (
+    ARCHIVE_UNKNOWN,
+    TRIMS_CLOSED,
+    read_trims,
+    replacement,
+)
 
 IDS_BACK_POSITIONS: Final = 10_000
 """How far the index of event ids is made anew: more than was written while a backup is taken."""
@@ -61,6 +72,8 @@ class RepairReport:
         tombstones: Positions that nothing was written at, and that were closed.
         ids: Entries of the index of event ids whose events are lost, and that were removed.
         ids_made: Entries of recent events that were made anew.
+        untrimmed: Events that a trim had taken from one of their two places, and that were put back
+            there.
         reserved: Last reserved position before and after.
         incomplete: Commits of which events are lost: first position, number of events, and how many
             of them are there. What is there was kept.
@@ -73,6 +86,7 @@ class RepairReport:
     tombstones: int = 0
     ids: int = 0
     ids_made: int = 0
+    untrimmed: int = 0
     reserved: tuple[int, int] = (0, 0)
     incomplete: list[tuple[int, int, int]] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)
@@ -106,6 +120,8 @@ class _Repair:
         found = survey(self._calls, self._keys)
         self._check_overlaps(found.records)
         for token, commit in found.commits.items():
+            if commit.trimmed:
+                self._put_back(commit)
             if not commit.is_whole:
                 self._mend(token, commit, found)
         after = max(before, found.end)
@@ -116,6 +132,7 @@ class _Repair:
             self._index_again(found, after)
         self._lower_id_mark(min(found.id_mark, after))
         if not self._report.gaps:
+            self._sign_trims(found.trimmed, identity)
             self._release(before, after, identity)
         return self._report
 
@@ -144,6 +161,9 @@ class _Repair:
                 expected=f"one of format {FORMAT}",
                 action="Use the version of eventcore that made it",
             ) from error
+        with contextlib.suppress(ConditionFailedError):  # it was never trimmed
+            closed: dict[str, int | str] = {":closed": TRIMS_CLOSED}
+            self._update(self._keys.trims, "SET t = :closed", "attribute_exists(pk)", closed)
         sequencer = read_sequencer(self._calls, self._keys)
         return number(sequencer, "c") if "c" in sequencer else 0
 
@@ -158,9 +178,11 @@ class _Repair:
         """Make the missing half of each event of a commit from the other half."""
         in_cells = self._in_cells(commit)
         in_streams = self._in_streams(commit)
-        events = {**in_streams, **in_cells}
-        if len(events) < commit.count:
-            self._report.incomplete.append((commit.base, commit.count, len(events)))
+        both = in_cells.keys() & in_streams.keys()
+        events = _one_sided(in_cells, in_streams)
+        if len(events) + len(both) < commit.count:
+            there = len(events) + len(both)
+            self._report.incomplete.append((commit.base, commit.count, there))
         origin = (commit.base, commit.count)
         for run in _runs(sorted(events.keys() - in_cells.keys())):
             for start, end in cell_stretches([events[position] for position in run]):
@@ -183,23 +205,58 @@ class _Repair:
                     self._put(stream_item(self._keys, stream, first, token, origin, body))
                     self._report.stream_items += 1
 
-    def _in_cells(self, commit: CommitFound) -> dict[int, CellEvent]:
+    def _put_back(self, commit: CommitFound) -> None:
+        """Give an event that was trimmed from one of its places alone back to that place."""
+        in_cells = self._in_cells(commit)
+        in_streams = self._in_streams(commit)
+        for first in commit.cells:
+            item = self._get(self._keys.record(first))
+            cells = [
+                event
+                if isinstance(entry, TrimmedId)
+                and isinstance(event := in_streams.get(position), CellEvent)
+                else entry
+                for position, entry in enumerate(cell_entries(item), start=first)
+            ]
+            self._replace(item, pack_cell(cells))
+        for stream, first in commit.streams:
+            item = self._get(key(self._keys.stream(stream), first))
+            entries = [
+                StreamEvent(entry.offset, there.type, there.state)
+                if isinstance(entry, TrimmedOffset)
+                and isinstance(there := in_cells.get(commit.base + entry.offset), CellEvent)
+                else entry
+                for entry in stream_entries(item)
+            ]
+            self._replace(item, pack_stream(entries))
+
+    def _replace(self, item: Item, body: Item) -> None:
+        more = _trimmed_in(item) - _trimmed_in(body)
+        if more:
+            with contextlib.suppress(ConditionFailedError):  # done already
+                self._calls.call("PutItem", replacement(self._keys, item, body))
+            self._report.untrimmed += more
+
+    def _in_cells(self, commit: CommitFound) -> dict[int, CellEntry]:
         return {
             position: event
             for first in commit.cells
             for position, event in enumerate(
-                cell_events(self._get(self._keys.record(first))), start=first
+                cell_entries(self._get(self._keys.record(first))), start=first
             )
         }
 
-    def _in_streams(self, commit: CommitFound) -> dict[int, CellEvent]:
-        events: dict[int, CellEvent] = {}
+    def _in_streams(self, commit: CommitFound) -> dict[int, CellEvent | TrimmedOffset]:
+        events: dict[int, CellEvent | TrimmedOffset] = {}
         for stream, first in commit.streams:
             item = self._get(key(self._keys.stream(stream), first))
             name, begins = (stream, first) if first else (stream + VERSION_ZERO, 1)
-            for version, event in enumerate(stream_events(item), start=begins):
-                position = commit.base + event.offset
-                events[position] = CellEvent(name, version, event.type, event.state)
+            for version, event in enumerate(stream_entries(item), start=begins):
+                events[commit.base + event.offset] = (
+                    event
+                    if isinstance(event, TrimmedOffset)
+                    else CellEvent(name, version, event.type, event.state)
+                )
         return events
 
     def _close_holes(self, found: Survey, end: int) -> None:
@@ -274,6 +331,25 @@ class _Repair:
         with contextlib.suppress(ConditionFailedError):  # it is that low, or there is none
             self._update(self._keys.id_mark, "SET c = :mark", "c > :mark", {":mark": mark})
 
+    def _sign_trims(self, until: int, identity: str) -> None:
+        """Let the log be trimmed again, and say how far it was: the item may have gone back."""
+        there = read_trims(self._calls, self._keys)
+        if not (there or until):
+            return
+        signed = {
+            ":until": max(until, number(there, "c") if there else 0),
+            ":archive": there["a"]["S"] if there else ARCHIVE_UNKNOWN,
+            ":identity": identity,
+            ":closed": TRIMS_CLOSED,
+        }
+        with contextlib.suppress(ConditionFailedError):  # done already
+            self._update(
+                self._keys.trims,
+                "SET c = :until, a = :archive, t = :identity",
+                "attribute_not_exists(pk) OR t = :closed",
+                signed,
+            )
+
     def _release(self, before: int, after: int, identity: str) -> None:
         released = {":format": FORMAT, ":closed": FORMAT_CLOSED, ":before": before, ":after": after}
         try:
@@ -330,6 +406,25 @@ class _Repair:
         )
         item: Item = answer["Item"]
         return item
+
+
+def _one_sided(
+    in_cells: Mapping[int, CellEntry], in_streams: Mapping[int, CellEvent | TrimmedOffset]
+) -> dict[int, CellEvent]:
+    """Events of which one half is there.
+
+    A trimmed one is not made anew from one half: it would
+    have been appended, archived and trimmed within the moment that a restore tears.
+    """
+    return {
+        position: event
+        for position, event in (*in_streams.items(), *in_cells.items())
+        if isinstance(event, CellEvent) and (position in in_cells) != (position in in_streams)
+    }
+
+
+def _trimmed_in(body: Item) -> int:
+    return number(body, "x") if "x" in body else 0
 
 
 def _is_lost(position: int, firsts: Sequence[int], found: Survey, *, end: int) -> bool:

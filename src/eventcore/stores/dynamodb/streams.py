@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Item
-from eventcore.stores.dynamodb.layout import Keys, number, stream_events
+from eventcore.stores.dynamodb.layout import (
+    Keys,
+    StreamEntry,
+    StreamEvent,
+    TrimmedOffset,
+    number,
+    stream_entries,
+)
+from eventcore.stores.dynamodb.trims import refuse
 from eventcore.stores.limits import PLACE_MAX, is_storable
 from eventcore.stores.log import StreamRow
 
@@ -19,6 +27,8 @@ STREAMS_REMEMBERED_MAX: Final = 100_000
 
 PARALLEL_READS_MAX: Final = 8
 """Streams whose versions are asked for at once."""
+
+T = TypeVar("T")
 
 
 class LastVersions:
@@ -90,6 +100,9 @@ class StreamReading:
             until: Up to and including this one.
             backwards: Newest first.
             items_max: How many items a page has at most; each holds an event or more.
+
+        Raises:
+            TrimmedHistoryError: What comes next was trimmed. What comes before it was given.
         """
         low, high = max(after, self._below_first), min(until, PLACE_MAX)
         if low >= high or not is_storable(stream):
@@ -110,10 +123,52 @@ class StreamReading:
             request["Limit"] = items_max
         for items in self._pages(request):
             rows = [row for item in items for row in self._rows_of(stream, item, low, high)]
+            if backwards:
+                rows.sort(key=_version, reverse=True)
+            gone = [version for version in _trimmed_versions(items) if low < version <= high]
+            if gone:
+                yield from self._before_trimmed(stream, rows, gone, backwards=backwards)
             if rows:
-                yield sorted(rows, key=_version, reverse=True) if backwards else rows
+                yield rows
             if backwards and items and number(items[-1], "sk") <= low + 1:
                 return
+
+    def _before_trimmed(
+        self, stream: str, rows: Sequence[StreamRow], gone: Sequence[int], *, backwards: bool
+    ) -> Iterator[list[StreamRow]]:
+        """What comes before the first trimmed version that a reader meets; then refuse."""
+        edge = max(gone) if backwards else min(gone)
+        if before := [row for row in rows if (row[1] > edge) is backwards]:
+            yield before
+        refuse(self._calls, self._keys, f"version {edge} of {stream}")
+
+    def entry_of(self, stream: str, version: int) -> tuple[int, StreamEntry] | None:
+        """Position of a version, and its event or what is left of it; None: there is none."""
+        for item in self.items(stream, version, version):
+            place = version - number(item, "sk")
+            if place < number(item, "n"):
+                entry = stream_entries(item)[place]
+                return number(item, "b") + entry.offset, entry
+        return None
+
+    def items(self, stream: str, first: int, last: int) -> Iterator[Item]:
+        """The items that hold versions from ``first`` to ``last``, whole, in their order."""
+        if not is_storable(stream):
+            return
+        request: dict[str, Any] = {
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+            "ExpressionAttributeValues": {
+                ":pk": {"S": self._keys.stream(stream)},
+                ":low": {"N": str(self._start(stream, first - 1))},
+                ":high": {"N": str(last)},
+            },
+        }
+        for items in self._pages(request):
+            yield from items
+
+    def each(self, read: Callable[[str], T], streams: Iterable[str]) -> Iterator[T]:
+        """What is read of each of several streams, some of them at once."""
+        return self._threads.map(read, streams)
 
     def last_version(self, stream: str) -> int:
         """The stream's last version, 0 if it has no events."""
@@ -176,12 +231,12 @@ class StreamReading:
 
     def _rows_of(self, stream: str, item: Item, low: int, high: int) -> list[StreamRow]:  # noqa: PLR0917 - bounds
         first, base = number(item, "sk"), number(item, "b")
-        events = stream_events(item)
-        self.last.saw(stream, first + len(events) - 1)
+        entries = stream_entries(item)
+        self.last.saw(stream, first + len(entries) - 1)
         return [
-            (base + event.offset, version, event.type, event.state)
-            for version, event in enumerate(events, start=first)
-            if low < version <= high
+            (base + entry.offset, version, entry.type, entry.state)
+            for version, entry in enumerate(entries, start=first)
+            if low < version <= high and isinstance(entry, StreamEvent)
         ]
 
     def _query(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,3 +247,11 @@ class StreamReading:
 
 def _version(row: StreamRow) -> int:
     return row[1]
+
+
+def _trimmed_versions(items: Iterable[Item]) -> Iterator[int]:
+    for item in items:
+        if "x" in item:
+            for version, entry in enumerate(stream_entries(item), start=number(item, "sk")):
+                if isinstance(entry, TrimmedOffset):
+                    yield version

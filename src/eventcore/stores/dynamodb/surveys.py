@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Item
-from eventcore.stores.dynamodb.layout import Keys, number, record_of
+from eventcore.stores.dynamodb.layout import (
+    Keys,
+    TrimmedId,
+    TrimmedOffset,
+    cell_entries,
+    number,
+    record_of,
+    stream_entries,
+)
 
 
 @dataclass
 class CommitFound:
-    """What a transaction wrote, as far as it is there."""
+    """What a transaction wrote, as far as it is there.
+
+    Attributes:
+        trimmed: Not 0: an event was trimmed from one of its two places alone.
+    """
 
     base: int
     count: int
@@ -20,11 +33,16 @@ class CommitFound:
     in_cells: int = 0
     streams: list[tuple[str, int]] = field(default_factory=list)
     in_streams: int = 0
+    trimmed: int = 0
 
     @property
     def is_whole(self) -> bool:
-        """Whether both halves of all its events are there."""
+        """Whether both halves of all its events are there, if trimmed."""
         return self.in_cells == self.in_streams == self.count
+
+    def note_trimmed(self, position: int) -> None:
+        """Take one of the two places that an event was trimmed from: the other one undoes it."""
+        self.trimmed ^= int.from_bytes(blake2b(b"%d" % position, digest_size=8).digest())
 
 
 @dataclass
@@ -35,6 +53,7 @@ class Survey:
         records: First position to number of positions, of cells and tombstones.
         cells: Likewise, of cells alone.
         indexed: Highest position that an event id's item names.
+        trimmed: Highest position whose event was trimmed.
     """
 
     commits: dict[bytes, CommitFound] = field(default_factory=dict)
@@ -42,6 +61,7 @@ class Survey:
     cells: dict[int, int] = field(default_factory=dict)
     indexed: int = 0
     id_mark: int = 0
+    trimmed: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -71,9 +91,7 @@ def survey(calls: DynamoDBCalls, keys: Keys) -> Survey:
         elif kind == "l":
             _note_record(found, item)
         elif kind == "s":
-            commit = _commit_of(found, item)
-            commit.streams.append((rest, number(item, "sk")))
-            commit.in_streams += number(item, "n")
+            _note_stream(found, rest, item)
     return found
 
 
@@ -99,6 +117,19 @@ def _note_record(found: Survey, item: Item) -> None:
         commit.cells.append(record.first)
         commit.in_cells += record.positions
         found.cells[record.first] = record.positions
+        for place, entry in enumerate(cell_entries(item) if record.is_trimmed else ()):
+            if isinstance(entry, TrimmedId):
+                commit.note_trimmed(record.first + place)
+                found.trimmed = max(found.trimmed, record.first + place)
+
+
+def _note_stream(found: Survey, stream: str, item: Item) -> None:
+    commit = _commit_of(found, item)
+    commit.streams.append((stream, number(item, "sk")))
+    commit.in_streams += number(item, "n")
+    for entry in stream_entries(item) if "x" in item else ():
+        if isinstance(entry, TrimmedOffset):
+            commit.note_trimmed(commit.base + entry.offset)
 
 
 def _commit_of(found: Survey, item: Item) -> CommitFound:

@@ -89,6 +89,11 @@ class Writing:
         self._new_token = new_token
         self._sends_max = sends_max
 
+    @property
+    def identity(self) -> str:
+        """Of the table that the log was opened in."""
+        return self._identity
+
     def write(self, commit: Commit) -> tuple[int, list[int]]:
         """Write a commit.
 
@@ -220,7 +225,7 @@ class Writing:
         except TransactionCanceledError as error:
             if error.failed_conditions:
                 return self._refusal(commit, error, token)
-            _check_valid(self._calls.name, error)
+            check_passing(self._calls.name, error)
             return None
         return _DONE
 
@@ -265,8 +270,12 @@ class Writing:
         return found.token == token
 
 
-def _check_valid(store: str, error: TransactionCanceledError) -> None:
-    """Pass over what goes away by itself; anything else no attempt will change."""
+def check_passing(store: str, error: TransactionCanceledError) -> None:
+    """Pass over what goes away by itself; anything else no attempt will change.
+
+    Raises:
+        StoreError: There is something else.
+    """
     passing: set[Any] = {
         "None",
         "TransactionConflict",

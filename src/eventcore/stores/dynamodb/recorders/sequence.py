@@ -14,7 +14,7 @@ from eventcore.stores.dynamodb.appending import Appending
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.chain import Chain
 from eventcore.stores.dynamodb.ids import EventIds
-from eventcore.stores.dynamodb.layout import Keys, Record, cell_events
+from eventcore.stores.dynamodb.layout import CellEvent, Keys, Record, cell_entries
 from eventcore.stores.dynamodb.limits import STREAMS_PER_APPEND_MAX, at_most
 from eventcore.stores.dynamodb.recorders.names import Place, appends_of, place_of
 from eventcore.stores.dynamodb.requests import Request
@@ -176,5 +176,6 @@ class ApplicationSequence:
 def _events_of(record: Record) -> list[Placed]:
     return [
         Placed(position, place_of(event.stream, event.version), event.type, event.state)
-        for position, event in enumerate(cell_events(record.body), start=record.first)
+        for position, event in enumerate(cell_entries(record.body), start=record.first)
+        if isinstance(event, CellEvent)  # of this library's own logs alone events are trimmed
     ]
