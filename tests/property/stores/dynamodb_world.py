@@ -21,9 +21,24 @@ from math import ceil, inf
 from typing import Any, NoReturn
 from unittest.mock import patch
 
-from eventcore.errors import ConcurrencyConflictError, EventIdReusedError, StoreUnavailableError
-from eventcore.events.recorded import EncodedEvent
-from eventcore.stores.dynamodb import ahead, appending, chain, ids, layout, limits, requests, tables
+from eventcore.errors import (
+    ConcurrencyConflictError,
+    EventIdReusedError,
+    StoreUnavailableError,
+    TrimmedHistoryError,
+)
+from eventcore.events.recorded import EncodedEvent, Recorded
+from eventcore.stores.dynamodb import (
+    ahead,
+    appending,
+    chain,
+    ids,
+    layout,
+    limits,
+    requests,
+    tables,
+    trimming,
+)
 from eventcore.stores.dynamodb.calls import (
     CallFailedError,
     ConditionFailedError,
@@ -43,6 +58,7 @@ from tests.property.stores.dynamodb_promises import (
 )
 
 TABLE = "log-table"
+ARCHIVE = "s3://bucket/lake"
 FENCE_SECONDS = 0.5
 STEPS_MAX = 20_000
 TRIES_MAX = 4
@@ -64,10 +80,11 @@ SMALL_SIZES = {
     "CELL_EVENTS_MAX": 3,
     "STREAM_ITEM_EVENTS_MAX": 2,
     "TAIL_EVENTS_MAX": 5,
+    "REWRITTEN_ITEMS_MAX": 4,
 }
 """Of what the log is made of, in place of its own."""
 
-_SIZED = (ahead, appending, chain, ids, layout, limits, requests, tables)
+_SIZED = (ahead, appending, chain, ids, layout, limits, requests, tables, trimming)
 
 
 @contextlib.contextmanager
@@ -286,6 +303,8 @@ class World:
         self.crashes = 0.0
         self.told = Told()
         self.followed: list[list[Seen]] = []
+        self.archive: dict[int, Recorded[Any]] = {}
+        self.trimmed = 0
         self.are_writing = 0
         self._late: list[tuple[str, Mapping[str, Any]]] = []
         self._actors: list[Actor] = []
@@ -346,11 +365,33 @@ class World:
 
         def read(actor: Actor) -> None:
             log = actor.open_log()
-            while (page := log.read_page(seen[-1][0] if seen else 0, 7)).events:
-                seen.extend(_seen(event) for event in page.events)
+            while events := self.page(log, seen[-1][0] if seen else 0, 7):
+                seen.extend(_seen(event) for event in events)
 
         self.run([(read, None)])
         return seen
+
+    def page(
+        self, log: DynamoDBLog, after: int, limit: int, *, waits: bool = True
+    ) -> list[Recorded[Any]]:
+        """What comes behind a position, from the archive if it was trimmed from the log."""
+        try:
+            return log._page(after, limit, EVERYTHING, waits=waits).events
+        except TrimmedHistoryError as error:
+            record = log.trim_record()
+            if record is None or record.until <= after or record.archive != ARCHIVE:
+                raise Violation("I11: trimmed, and not said how far and where to") from error
+            archived = range(after + 1, record.until + 1)
+            return [self.archive[position] for position in archived if position in self.archive]
+
+    def places(self, log: DynamoDBLog, event_ids: Sequence[str]) -> dict[str, int]:
+        """Where events are or were, by their ids."""
+        try:
+            return {id_: event.position for id_, event in log.locate(event_ids).items()}
+        except TrimmedHistoryError:
+            places = dict(log.trimmed_positions(event_ids))
+            left = [id_ for id_ in event_ids if id_ not in places]
+            return {**places, **(self.places(log, left) if places else {})}
 
     def located(self) -> dict[str, int]:
         """Where a new process finds the acknowledged events by their ids."""
@@ -363,8 +404,7 @@ class World:
         found: dict[str, int] = {}
 
         def locate(actor: Actor) -> None:
-            log = actor.open_log()
-            found.update({id_: event.position for id_, event in log.locate(ids).items()})
+            found.update(self.places(actor.open_log(), ids))
 
         self.run([(locate, None)])
         return found
@@ -407,7 +447,7 @@ def _locate(world: World, log: DynamoDBLog) -> None:
         for appends, positions in world.told.acknowledged[-3:]
         for id_, position in zip(_ids_of(appends), positions, strict=True)
     }
-    found = {id_: event.position for id_, event in log.locate(list(places)).items()}
+    found = world.places(log, list(places))
     if found != places:
         raise Violation("I10: an acknowledged event is not found by its id")
 
@@ -447,7 +487,7 @@ def _append(  # noqa: PLR0917 - who appends what, and where
 def _append_repeatedly(world: World, log: DynamoDBLog, appends: Sequence[StreamAppend]) -> None:
     for _ in range(TRIES_MAX):
         try:
-            result = log.append(appends)
+            positions = _positions(world, log, appends)
         except ConcurrencyConflictError:
             # After an unknown outcome it could only be a repeat that was not recognised.
             world.told.refused.append(appends)
@@ -456,8 +496,17 @@ def _append_repeatedly(world: World, log: DynamoDBLog, appends: Sequence[StreamA
         except StoreUnavailableError:
             continue
         else:
-            world.told.acknowledged.append((appends, result.positions))
+            world.told.acknowledged.append((appends, positions))
         return
+
+
+def _positions(world: World, log: DynamoDBLog, appends: Sequence[StreamAppend]) -> tuple[int, ...]:
+    """Append; a repeat of what was trimmed meanwhile is known by its ids."""
+    try:
+        return log.append(appends).positions
+    except TrimmedHistoryError:
+        places = world.places(log, _ids_of(appends))
+        return tuple(places.get(id_, 0) for id_ in _ids_of(appends))
 
 
 def _append_reused(  # noqa: PLR0917 - who appends what, and where
@@ -476,7 +525,7 @@ def _append_reused(  # noqa: PLR0917 - who appends what, and where
     world.told.attempted.append(appends)
     try:
         result = log.append(appends)
-    except (ConcurrencyConflictError, EventIdReusedError):
+    except (ConcurrencyConflictError, EventIdReusedError, TrimmedHistoryError):
         return  # a retry of the other one may be stored, which is why nothing is noted as refused
     except StoreUnavailableError:
         world.told.unknown.add(events[0].event_id)
@@ -495,6 +544,8 @@ def _append_judged(world: World, log: DynamoDBLog, appends: Sequence[StreamAppen
             log.append_judged(appends, [], {"other-1": 0})
         except ConcurrencyConflictError:
             world.told.refused.append(appends)
+        except TrimmedHistoryError:
+            pass  # an attempt of its own was done, and trimmed, before it could be seen
         else:
             world.told.judged.append(appends)
 
@@ -513,10 +564,39 @@ def follower(actor: Actor) -> None:
                 log = actor.open_log()
             after = seen[-1][0] if seen else 0
             waits = world.chance.random() < 0.5
-            page = log._page(after, world.chance.randint(1, 5), EVERYTHING, waits=waits)
-            seen.extend(_seen(event) for event in page.events)
-            idle = idle + 1 if is_over and not page.events else 0
+            events = world.page(log, after, world.chance.randint(1, 5), waits=waits)
+            seen.extend(_seen(event) for event in events)
+            idle = idle + 1 if is_over and not events else 0
         actor.pause(0.02)
+
+
+def trimmer(actor: Actor) -> None:
+    """A process that archives the log and trims it, again and again, however often it fails."""
+    world = actor.world
+    log: DynamoDBLog | None = None
+    is_over = False
+    while not is_over:
+        is_over = not world.are_writing
+        with contextlib.suppress(StoreUnavailableError):
+            if log is None or world.chance.random() < 0.1:
+                log = actor.open_log()
+            after = max(world.archive, default=0)
+            for event in world.page(log, after, 100, waits=world.chance.random() < 0.5):
+                world.archive[event.position] = event
+            chosen = _chosen(world, log)
+            removed = log.trim(chosen, archive=ARCHIVE)
+            world.trimmed += removed
+            if not log.trimmed_among(chosen) == {str(event.event_id) for event in chosen}:
+                raise Violation("I11: what was trimmed is still there")
+        actor.pause(0.02)
+
+
+def _chosen(world: World, log: DynamoDBLog) -> list[Recorded[Any]]:
+    """Of each stream the oldest ones, up to some version below its last."""
+    until = world.chance.choice((1, 2, 3, 100))
+    archived = [world.archive[position] for position in sorted(world.archive)]
+    newest = log.stream_versions(sorted({event.stream for event in archived}))
+    return [event for event in archived if event.version <= min(until, newest[event.stream] - 1)]
 
 
 def _seen(event: Any) -> Seen:
@@ -549,6 +629,7 @@ def simulate(
     writers: int = 3,
     threads: int = 1,
     appends: int = 4,
+    trimmers: int = 0,
     is_small: bool = False,
     **options: Any,
 ) -> World:
@@ -559,6 +640,7 @@ def simulate(
         writers: Writing threads.
         threads: How many of them share a process.
         appends: Of each of them.
+        trimmers: Processes that archive and trim the log meanwhile.
         is_small: Let the log be made of small parts, see :data:`SMALL_SIZES`.
         options: Of :class:`World`.
 
@@ -571,6 +653,7 @@ def simulate(
         programs: list[tuple[Program, Process | None]] = [
             (writer(number + 1, appends), processes[number // threads]) for number in range(writers)
         ]
-        world.run([*programs, (follower, None), (follower, None)])
+        others: list[tuple[Program, Process | None]] = [(trimmer, None)] * trimmers
+        world.run([*programs, (follower, None), (follower, None), *others])
         _check(world)
     return world
