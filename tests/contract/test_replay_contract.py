@@ -244,7 +244,7 @@ def test_an_archive_and_the_store_come_to_the_rows_of_the_store(
     assert done.queried == ("revenue",)
 
 
-@pytest.mark.parametrize("backend", ["memory", "sqlite"], indirect=True)
+@pytest.mark.parametrize("backend", ["memory", "sqlite", "dynamodb"], indirect=True)
 def test_a_trimmed_log_is_replayed_from_its_archive(app: App, tmp_path: Path):
     of = [*replaying.projections(), Revenue()]
     fill(app.log, random_history(17, EVENTS))

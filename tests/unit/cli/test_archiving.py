@@ -9,6 +9,7 @@ import pytest
 
 from eventcore.aggregates import Order
 from eventcore.app import open_app
+from tests.dynamodb import DynamoDBPlace
 from tests.s3 import S3Place
 from tests.unit.cli.conftest import ORDER, PAID, USER, Call, write_lines
 
@@ -99,6 +100,40 @@ def test_after_trimming_commands_need_the_archive_and_then_say_what_they_said(ca
     assert call("db", "check").code == 0
     assert call("projections", "rebuild", "orders", *archive).code == 0
     assert call("query", "orders", "--json").records == before["query"]
+
+
+@pytest.mark.dynamodb
+def test_on_dynamodb_likewise_and_the_log_is_whole_afterwards(
+    call: Call, folder: Path, dynamodb: DynamoDBPlace
+):
+    store = ("--store", dynamodb.store_url)
+    call(*store, "db", "apply")
+    write_lines(folder / "in.jsonl", USER, ORDER, PAID, SHIPPED)
+    call(*store, "ingest", "in.jsonl")
+    call(*store, "projections", "run", "--once")
+    call(*store, "seal", "--to", "seals")
+    before = call(*store, "events", "read", "--json").records
+    rows = call(*store, "query", "orders", "--json").records
+
+    trim = ("archive", "--to", "lake", "--then-trim", "--older-than", "0s", "--save-states")
+    [report] = call(*store, *trim, "--json").records
+    [again] = call(*store, *trim, "--json").records
+
+    assert (report["trimmed"], again["trimmed"]) == (2, 0)
+    refused = call(*store, "events", "read", "--json")
+    assert refused.code == 3
+    assert "--archive" in refused.err
+    archive = ("--archive", "lake")
+    assert call(*store, "events", "read", "--json", *archive).records == before
+    assert call(*store, "verify", "--seals", "seals", "--views", *archive).code == 0
+    assert call(*store, "db", "check").code == 0
+    assert call(*store, "doctor", *archive).code == 0
+    assert call(*store, "projections", "rebuild", "orders", *archive).code == 0
+    assert call(*store, "query", "orders", "--json").records == rows
+    [known] = call(*store, "ingest", "in.jsonl", "--json", *archive).records
+    assert (known["accepted"], known["duplicate"]) == (0, 4)
+    assert call("copy", dynamodb.store_url, "sqlite:///copy.db", *archive).code == 0
+    assert call("events", "read", "--json", "--store", "sqlite:///copy.db").records == before
 
 
 def test_the_states_that_a_trim_needs_are_saved_by_it_on_request(call: Call, shop):

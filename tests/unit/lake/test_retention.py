@@ -24,16 +24,21 @@ from eventcore.events.recorded import Recorded
 from eventcore.lake.retention import Retention
 from eventcore.lake.stitching import ArchivedLog
 from eventcore.stores.log import ANY_VERSION, StreamAppend, store_of
-from eventcore.stores.sqlite.log import SQLiteLog
+from eventcore.stores.snapshots import SnapshotStore
+from eventcore.stores.trimming import TrimmableLog
 from eventcore.testing import EventMaker
 from eventcore.testing.scenarios import START, SteppingClock
+from tests.dynamodb import DynamoDBPlace
 from tests.unit.lake.logs import archived
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def store(tmp_path):
+@pytest.fixture(params=["sqlite", pytest.param("dynamodb", marks=pytest.mark.dynamodb)])
+def store(request, tmp_path):
+    if request.param == "dynamodb":
+        place: DynamoDBPlace = request.getfixturevalue("dynamodb")
+        return place.store_url
     return f"sqlite:///{tmp_path / 'shop.db'}"
 
 
@@ -96,7 +101,7 @@ def test_states_are_saved_where_nothing_else_keeps_events_from_leaving(store, tm
 
         kept = Retention(archive, app.log, save=app.save_snapshot).trim(before=START)
         assert kept.trimmed == 0
-        assert isinstance(app.log, SQLiteLog)
+        assert isinstance(app.log, SnapshotStore)
         assert app.log.load_snapshot("order-o-0") is None  # what is too young needs none
 
         report = Retention(archive, app.log, save=app.save_snapshot).trim(before=young)
@@ -259,7 +264,7 @@ def test_a_snapshot_of_another_fold_or_a_damaged_one_covers_nothing(store, tmp_p
     with open_shop(store, snapshots={Order: 5}) as app:
         fill(app, orders=2)
         log = app.log
-        assert isinstance(log, SQLiteLog)
+        assert isinstance(log, SnapshotStore)
         good = log.load_snapshot("order-o-0")
         assert good is not None
         log.save_snapshot(good._replace(fingerprint="another fold"))
@@ -286,7 +291,7 @@ def test_nothing_leaves_by_a_file_that_was_changed(store, tmp_path):
         with pytest.raises(ArchiveDamagedError):
             Retention(archive, app.log).trim(before=LATER)
 
-        assert isinstance(app.log, SQLiteLog)
+        assert isinstance(app.log, TrimmableLog)
         assert app.log.trim_record() is None
         assert positions(app.log.read()) == list(range(1, app.log.head() + 1))
 
