@@ -157,6 +157,20 @@ def looking() -> Cost:
     return spent(tables)
 
 
+def trimming(events: int, streams: int = 100) -> Cost:
+    """One event that leaves the log, of streams that had so many appended at once."""
+    tables, log = metered()
+    make = EventMaker()
+    for number in range(streams):
+        stream = f"order-{number}"
+        log.append([StreamAppend(stream, 0, [make(data=SMALL) for _ in range(events)])])
+        log.append([StreamAppend(stream, events, [make(data=SMALL)])])
+    old = [event for event in log.read() if event.version <= events]
+    tables.restart()
+    assert log.trim(old, archive="lake") == len(old)
+    return spent(tables, per=len(old))
+
+
 def view_row(indexes: int = 0, size: int = 500) -> Cost:
     """A row that a page changes: written in a transaction, and read before."""
     return Cost(2 * write_units(size) + indexes * write_units(size), read_units(size))
@@ -231,6 +245,8 @@ def acts() -> list[tuple[str, Cost]]:
         (f"load a stream of {STREAM_EVENTS} events", loading(STREAM_EVENTS)),
         ("follow, each event and follower", following()),
         ("follow, a look that finds nothing", looking()),
+        ("trim, each event that was appended alone", trimming(1)),
+        ("trim, each of ten that were appended to one stream", trimming(10)),
         ("view row, each time a page changes it", view_row()),
         ("view row that is in two indexes", view_row(indexes=2)),
     ]

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,14 +21,17 @@ from benchmarks import dynamodb_costs
 from eventcore.app import open_app
 from eventcore.commands import CreateOrder, PayOrder, RegisterUser
 from eventcore.events.catalogue import OrderItem
+from eventcore.lake.archiving import Archiver
+from eventcore.lake.reading import open_archive
+from eventcore.lake.stitching import ArchivedLog
 from eventcore.projections.read_models import ORDERS
 from eventcore.stores.dynamodb import ids
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.client import BotoTransport
 from eventcore.stores.dynamodb.limits import STATE_BYTES_MAX, STREAMS_PER_APPEND_MAX
 from eventcore.stores.dynamodb.log import DynamoDBLog
-from eventcore.stores.log import Log
-from eventcore.testing import LogContract
+from eventcore.stores.log import Log, StreamAppend
+from eventcore.testing import EventMaker, LogContract
 from tests.backends import REPOSITORY
 from tests.dynamodb import DynamoDBPlace
 from tests.model_dynamodb import ModelTables
@@ -162,6 +167,22 @@ def test_the_role_of_the_application_is_allowed_what_the_contract_of_a_log_needs
         Use("CreateTable", "shop", None)
     ]
     assert granted == {f"dynamodb:{one.action}" for one in used} - {"dynamodb:CreateTable"}
+
+
+def test_the_role_of_the_application_may_trim_what_is_archived(tmp_path: Path):
+    tables = Recording()
+    log = DynamoDBLog(DynamoDBCalls(tables), "shop")
+    log.append([StreamAppend("order-1", 0, EventMaker().many(3))])
+    archive = open_archive(str(tmp_path / "lake"))
+    Archiver(archive).run(log)
+    tables.uses.clear()
+
+    log.trim(list(log.read())[:2], archive=archive.url)
+    with ArchivedLog(archive, log).subscribe() as subscription:
+        assert len(list(islice(subscription, 3))) == 3
+
+    assert Use("PutItem", "shop", "log#t") in tables.uses
+    assert [one for one in sorted(tables.uses, key=str) if not allows(policies()[0], one)] == []
 
 
 @pytest.mark.parametrize(
