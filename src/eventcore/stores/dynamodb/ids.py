@@ -53,7 +53,8 @@ More events than that between two appends are taken in by later ones, or by whoe
 RECENT_IDS_MAX: Final = 100_000
 """Ids that a process remembers having written or read."""
 
-_EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Canonical text of an event's id."""
 
 
 class Trimmed(NamedTuple):
@@ -141,7 +142,7 @@ class EventIds:
 
     def trimmed(self, event_ids: Sequence[str]) -> dict[str, int]:
         """Those of the ids whose events were trimmed, with their positions."""
-        wanted = {id_ for id_ in event_ids if _EVENT_ID.fullmatch(id_)}
+        wanted = {id_ for id_ in event_ids if EVENT_ID.fullmatch(id_)}
         places = self._places(wanted, None)
         return {
             found.event_id: found.position
@@ -153,7 +154,7 @@ class EventIds:
         self, event_ids: Sequence[str], pages_max: int | None
     ) -> dict[str, Recorded[Any]]:
         # Nothing else is ever stored as an id, and not every text can be part of a key.
-        wanted = {id_ for id_ in event_ids if _EVENT_ID.fullmatch(id_)}
+        wanted = {id_ for id_ in event_ids if EVENT_ID.fullmatch(id_)}
         found = self.at(self._places(wanted, pages_max).values(), wanted)
         return {id_: found[id_] for id_ in event_ids if id_ in found}
 

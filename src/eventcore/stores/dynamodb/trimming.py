@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, NoReturn
 
 from eventcore.errors import LogRestoredError, StoreError, StoreUnavailableError, TrimRefusedError
-from eventcore.events.recorded import Recorded
+from eventcore.events.recorded import Recorded, event_id_of
 from eventcore.stores.dynamodb.calls import (
     ConditionFailedError,
     DynamoDBCalls,
@@ -33,6 +33,7 @@ from eventcore.stores.dynamodb.calls import (
     TransactionCanceledError,
 )
 from eventcore.stores.dynamodb.chain import Chain
+from eventcore.stores.dynamodb.ids import EVENT_ID
 from eventcore.stores.dynamodb.layout import (
     CellEvent,
     Keys,
@@ -177,7 +178,7 @@ class Trimming:
             if covering is not record:
                 record, entries = covering, cell_entries(covering.body)
             entry = entries[event.position - covering.first]
-            if isinstance(entry, TrimmedId) and entry.event_id == str(event.event_id):
+            if isinstance(entry, TrimmedId) and entry.event_id == event_id_of(event.state):
                 found.add(entry.event_id)
         return found
 
@@ -218,8 +219,10 @@ class Trimming:
                     _Half(covering.body, cell_entries(covering.body), pack_cell),
                 )
             place = event.position - covering.first
-            entry = half.entries[place]
-            if entry == TrimmedId(str(event.event_id)):
+            entry, event_id = half.entries[place], event_id_of(event.state)
+            if event_id is None or not EVENT_ID.fullmatch(event_id):
+                self._refuse(f"the event at position {event.position} has no id to be known by")
+            if entry == TrimmedId(event_id):
                 continue
             if entry != CellEvent(event.stream, event.version, event.type, event.state):
                 self._refuse_other(event)
@@ -321,7 +324,7 @@ class Trimming:
             touched.update(dict.fromkeys(more))
             size += _size(more)
             offset = one.event.position - number(one.stream.item, "b")
-            one.cell.entries[one.cell_place] = TrimmedId(str(one.event.event_id))
+            one.cell.entries[one.cell_place] = TrimmedId(str(event_id_of(one.event.state)))
             one.stream.entries[one.stream_place] = TrimmedOffset(offset)
         return self._rewrite(list(touched), until)
 
