@@ -14,7 +14,7 @@ from eventcore.projections.shares import split
 from eventcore.projections.sqlite import SQLiteViews
 from eventcore.projections.views import Views
 from eventcore.seals.findings import Finding, Kind
-from eventcore.seals.read_models import verify_read_models
+from eventcore.seals.read_models import ReadModelsVerdict, verify_read_models
 from eventcore.stores.memory.log import MemoryLog
 from eventcore.testing.histories import example_history, log_of
 from tests.dynamodb_views import NOW, dynamodb_views
@@ -176,12 +176,14 @@ def test_rows_that_are_kept_meanwhile_raise_no_false_alarm(log, views):
     for thread in threads:
         thread.start()
     try:
-        verdicts = [verify_read_models(log, views, [Spending()], now=NOW) for _ in range(4)]
+        verdicts: list[ReadModelsVerdict] = []
+        # On a busy machine verifying may be done before much was written.
+        while len(verdicts) < 4 or log.head() <= 20:
+            verdicts.append(verify_read_models(log, views, [Spending()], now=NOW))
     finally:
         stop.set()
         for thread in threads:
             thread.join()
 
-    assert [verdict.finding for verdict in verdicts] == [None] * 4
-    assert log.head() > 20
+    assert {verdict.finding for verdict in verdicts} == {None}
     assert verdicts[-1].rows > 3
