@@ -1,6 +1,6 @@
 """What a child process of the tests runs: archives a log, or trims it, until it is killed.
 
-``python -m tests.integration.archivers LOG FOLDER archive|trim``
+``python -m tests.integration.archivers LOG FOLDER archive|trim``, the log a file or a store's URL.
 """
 
 import sys
@@ -8,14 +8,15 @@ import sys
 from eventcore.lake.archiving import Archiver, SegmentLimits
 from eventcore.lake.reading import open_archive
 from eventcore.lake.stitching import ArchivedLog
+from eventcore.opening import open_log
 from eventcore.stores.sqlite.log import SQLiteLog
 from tests.archived import trim_until
 
 SEGMENT_EVENTS = 60
 
 
-def main(path: str, folder: str, work: str) -> None:
-    log = SQLiteLog(path)
+def main(place: str, folder: str, work: str) -> None:
+    log = open_log(place) if "://" in place else SQLiteLog(place)
     archive = open_archive(folder)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -23,7 +23,7 @@ KILLS = 8
 SEED = 20_261_129
 
 
-def start(log: Path, folder: Path, work: str) -> subprocess.Popen[str]:
+def start(log: Path | str, folder: Path, work: str) -> subprocess.Popen[str]:
     child = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.archivers", str(log), str(folder), work],
         cwd=REPOSITORY,
