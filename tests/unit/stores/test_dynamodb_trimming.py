@@ -253,6 +253,42 @@ def test_one_that_differs_in_its_stream_alone_stays() -> None:
         log.trim(events[:1], archive=ARCHIVE)
 
 
+@pytest.mark.parametrize("looks", [1, 1_000])
+@pytest.mark.parametrize(("kind", "first"), [("l", 0), ("s", 0), ("s", 1)])
+def test_what_is_seen_of_another_trim_in_part_is_looked_at_again(
+    kind: str, first: int, looks: int
+) -> None:
+    tables = ModelTables()
+    log, make = opened(tables), EventMaker()
+    for version in range(4):
+        log.append([StreamAppend("order-1", version, make.many(1))])
+    events = list(log.read())
+    old = {
+        key: item
+        for key, item in copy.deepcopy(tables.tables[TABLE]).items()
+        if f"#{kind}#" in key[0] and key[1] == 1
+    }
+    log.trim(events[:1], archive=ARCHIVE)
+    new = {key: tables.tables[TABLE][key] for key in old}
+    tables.tables[TABLE].update(old)
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == looks:
+            tables.tables[TABLE].update(new)
+
+    other = DynamoDBLog(DynamoDBCalls(tables, sleep=sleep), TABLE)
+    if looks > 1:
+        with pytest.raises(StoreUnavailableError, match="eventcore verify"):
+            other.trim(events[first:3], archive=ARCHIVE)
+        assert log.stream_version("order-1") == 4
+        assert list(log.read(1)) == events[1:]
+    else:
+        assert other.trim(events[first:3], archive=ARCHIVE) == 2
+        assert_is_whole(tables, events)
+
+
 @pytest.mark.parametrize("expected", [0, 3, 4])
 def test_a_writer_that_was_asleep_meets_what_took_its_place(expected: int) -> None:
     tables, make = ModelTables(), EventMaker()

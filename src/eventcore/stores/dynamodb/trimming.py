@@ -252,6 +252,7 @@ class Trimming:
             event = leaving.get(version)
             if event is None:
                 if not isinstance(entry, TrimmedOffset):
+                    self._check_cell(half, entry)
                     self._refuse(f"version {version} of {stream} would stay, and newer ones leave")
                 continue
             if half is None or isinstance(entry, TrimmedOffset):
@@ -259,6 +260,21 @@ class Trimming:
             offset = event.position - number(half.item, "b")
             if entry != StreamEvent(offset, event.type, event.state):
                 self._refuse_other(event)
+
+    def _check_cell(self, half: _Half | None, entry: StreamEvent | None) -> None:
+        """Look again if an event that its stream's item still holds is gone from its cell.
+
+        Reads see the items of one transaction appear one by one (AWS, DynamoDB Developer Guide,
+        "Amazon DynamoDB Transactions: How it works": "Read-committed isolation").
+        """
+        if half is None or entry is None:
+            return
+        position = number(half.item, "b") + entry.offset
+        record = self._chain.record_at(position)
+        if record is not None and record.is_trimmed:
+            there = cell_entries(record.body)[position - record.first]
+            if isinstance(there, TrimmedId):
+                raise _ChangedError
 
     def _covering(
         self, events: Sequence[Recorded[Any]]
