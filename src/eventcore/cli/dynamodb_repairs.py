@@ -34,6 +34,7 @@ def _tell(report: RepairReport) -> None:
         f"made anew: {report.cells} cells of the log, {report.stream_items} items of streams; "
         f"closed {report.tombstones} positions; removed {report.ids} ids of lost events; "
         f"put {report.ids_made} ids of recent ones; "
+        f"put back {report.untrimmed} events that a trim had half removed; "
         f"reserved up to {before}, now {after}"
     )
     for base, count, there in report.incomplete:
