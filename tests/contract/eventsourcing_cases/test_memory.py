@@ -5,15 +5,14 @@
 from __future__ import annotations
 
 import threading
-from typing import ClassVar
-from uuid import UUID, uuid4
+from typing import Any
+from uuid import UUID
 
 import pytest
 from eventsourcing import popo
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate
 from eventsourcing.persistence import (
-    InfrastructureFactory,
     InfrastructureFactoryError,
     IntegrityError,
     StoredEvent,
@@ -22,26 +21,7 @@ from eventsourcing.persistence import (
     WaitInterruptedError,
 )
 from eventsourcing.projection import ProjectionRunner
-from eventsourcing.tests.application import (
-    ApplicationTestCase,
-    ExampleApplicationTestCase,
-)
-from eventsourcing.tests.persistence import (
-    AggregateRecorderTestCase,
-    ApplicationRecorderTestCase,
-    InfrastructureFactoryTestCase,
-    NonInterleavingNotificationIDsBaseCase,
-    ProcessRecorderTestCase,
-    TrackingRecorderTestCase,
-)
-from eventsourcing.tests.projection import (
-    AggregateEventCountersProjection,
-    AggregateEventCountersProjectionTestCase,
-    EventCountersView,
-    EventCountersViewTestCase,
-    EventSourcedProjectionTestCase,
-)
-from eventsourcing.utils import Environment
+from eventsourcing.tests.projection import AggregateEventCountersProjection, EventCountersView
 
 from eventcore.stores import memory
 from eventcore.stores.memory.persistence import (
@@ -51,6 +31,7 @@ from eventcore.stores.memory.persistence import (
     MemoryProcessRecorder,
     MemoryTrackingRecorder,
 )
+from tests.contract.eventsourcing_cases import shipped
 
 MODULE = "eventcore.stores.memory"
 
@@ -86,116 +67,30 @@ class MemoryTrackingSubclass(MemoryTrackingRecorder):
     """Named by topic in the factory cases."""
 
 
-class TestAggregateRecorder(AggregateRecorderTestCase):
-    def create_recorder(self):
-        return MemoryAggregateRecorder()
+class InMemory(shipped.OnStore):
+    """Each recorder is a store of its own."""
 
-
-class TestApplicationRecorder(ApplicationRecorderTestCase):
-    def create_recorder(self):
-        return MemoryApplicationRecorder()
-
-    def test_insert_subscribe(self):
-        self.optional_test_insert_subscribe()
-
-
-class TestTextApplicationRecorder(TestApplicationRecorder):
-    def new_originator_id(self):
-        return f"order-{uuid4()}"
-
-
-class TestTrackingRecorder(TrackingRecorderTestCase):
-    def create_recorder(self):
-        return MemoryTrackingRecorder()
-
-
-class TestProcessRecorder(ProcessRecorderTestCase):
-    def create_recorder(self):
-        return MemoryProcessRecorder()
-
-
-class TestNonInterleaving(NonInterleavingNotificationIDsBaseCase):
-    def create_recorder(self):
-        return MemoryApplicationRecorder()
-
-
-class TestFactory(InfrastructureFactoryTestCase[MemoryFactory]):
-    def setUp(self):
-        self.env = Environment("TestCase", {"PERSISTENCE_MODULE": MODULE})
-        super().setUp()
-
-    def expected_factory_class(self):
-        return MemoryFactory
-
-    def expected_aggregate_recorder_class(self):
-        return MemoryAggregateRecorder
-
-    def expected_application_recorder_class(self):
-        return MemoryApplicationRecorder
-
-    def expected_tracking_recorder_class(self):
-        return MemoryTrackingRecorder
-
-    def tracking_recorder_subclass(self):
-        return MemoryTrackingSubclass
-
-    def expected_process_recorder_class(self):
-        return MemoryProcessRecorder
-
-
-class _OnMemory:
-    expected_factory_topic = "eventcore.stores.memory.persistence:MemoryFactory"
+    kit = shipped.Kit(
+        factory=MemoryFactory,
+        aggregate=MemoryAggregateRecorder,
+        application=MemoryApplicationRecorder,
+        process=MemoryProcessRecorder,
+        tracking=MemoryTrackingRecorder,
+        tracking_subclass=MemoryTrackingSubclass,
+        counters=CountersWrittenForPopo,
+    )
 
     @pytest.fixture(autouse=True)
     def _environment(self, monkeypatch):
+        self.env_of_test = {"PERSISTENCE_MODULE": MODULE}
         monkeypatch.setenv("PERSISTENCE_MODULE", MODULE)
 
-
-class TestExampleApplication(_OnMemory, ExampleApplicationTestCase):
-    pass
-
-
-class TestApplication(_OnMemory, ApplicationTestCase):
-    # Asserts on a run without the setting, and so on the base library's own default.
-    def test_resolve_persistence_topics(self):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("PERSISTENCE_MODULE")
-            super().test_resolve_persistence_topics()
-
-    # It looks for the warning of a deprecated name.
-    @pytest.mark.filterwarnings("always:'log' is deprecated:DeprecationWarning")
-    def test_application_log(self):
-        super().test_application_log()
+    def opened(self, recorder_class: Any) -> Any:
+        return recorder_class()
 
 
-class TestCountersView(EventCountersViewTestCase):
-    def construct_event_counters_view(self):
-        factory = InfrastructureFactory.construct({"PERSISTENCE_MODULE": MODULE})
-        return factory.tracking_recorder(CountersWrittenForPopo)
-
-
-class TestCountersProjection(AggregateEventCountersProjectionTestCase):
-    view_class = CountersWrittenForPopo
-    env: ClassVar = {"PERSISTENCE_MODULE": MODULE}
-
-
-class TestEventSourcedProjection(EventSourcedProjectionTestCase):
-    env: ClassVar = {"PERSISTENCE_MODULE": MODULE}
-
-
-del (
-    AggregateRecorderTestCase,
-    ApplicationRecorderTestCase,
-    TrackingRecorderTestCase,
-    ProcessRecorderTestCase,
-    NonInterleavingNotificationIDsBaseCase,
-    InfrastructureFactoryTestCase,
-    ExampleApplicationTestCase,
-    ApplicationTestCase,
-    EventCountersViewTestCase,
-    AggregateEventCountersProjectionTestCase,
-    EventSourcedProjectionTestCase,
-)
+globals().update(shipped.cases_on(InMemory))
+globals().update(shipped.cases_on(InMemory, [shipped.ApplicationRecorder], text=True))
 
 
 def stored(version: int, topic: str = "counted", originator_id: UUID | str = "counter-1"):
