@@ -118,10 +118,9 @@ class _Tally:
         self._key = [self._names.index(name) for name in table.key]
         self._ttl = self._names.index(table.ttl_column) if table.ttl_column in self._names else -1
         self._expiry = expiry
-        self._digests = (
-            hashlib.blake2b(digest_size=DIGEST_BYTES),
-            hashlib.blake2b(digest_size=DIGEST_BYTES),
-        )
+        self._digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+        # Of the new rows, from the first range on that differs: until then there is one of both.
+        self._other_digest: hashlib.blake2b | None = None
         self.key_names = table.key
         self.live_rows = self.new_rows = 0
         self.differing = self.expired = self.ranges = self.differing_ranges = 0
@@ -132,24 +131,32 @@ class _Tally:
 
     def add_range(self, live: Rows, new: Rows) -> None:
         """Compare the live rows of a range with the new ones of the same keys."""
-        beside: Sequence[StoredRow | None] = new
-        digests = [orjson.dumps(live), orjson.dumps(new)]
-        if digests[0] != digests[1]:
-            found = {self.key_of(row): row for row in new}
-            beside = [found.get(self.key_of(row)) for row in live]
-            digests[1] = orjson.dumps([row for row in beside if row is not None])
-        for digest, data in zip(self._digests, digests, strict=True):
-            digest.update(data)
+        live_json = orjson.dumps(live)
         self.ranges += 1
         self.live_rows += len(live)
+        if live == new:
+            self.new_rows += len(live)
+            self._add_to_digests(live_json, live_json)
+            return
+        found = {self.key_of(row): row for row in new}
+        beside = [found.get(self.key_of(row)) for row in live]
         self.new_rows += len(beside) - beside.count(None)
-        if digests[0] == digests[1]:
+        new_json = orjson.dumps([row for row in beside if row is not None])
+        self._add_to_digests(live_json, new_json)
+        if live_json == new_json:
             return
         before = self.differing
         for row, other in zip(live, beside, strict=True):
             if row != other:
                 self._differs(row, other)
         self.differing_ranges += self.differing > before
+
+    def _add_to_digests(self, live: bytes, new: bytes) -> None:
+        if self._other_digest is None and live != new:
+            self._other_digest = self._digest.copy()
+        self._digest.update(live)
+        if self._other_digest is not None:
+            self._other_digest.update(new)
 
     def add_new(self, rows: Sequence[StoredRow]) -> None:
         """Take rows that the live table has not."""
@@ -186,7 +193,8 @@ class _Tally:
         self.rows.append(RowDifference(key, columns))
 
     def result(self, table: AnyTable, left_out: Sequence[str]) -> TableComparison:
-        live, new = (digest.hexdigest() for digest in self._digests)
+        live = self._digest.hexdigest()
+        new = live if self._other_digest is None else self._other_digest.hexdigest()
         return TableComparison(
             table.original.name,
             self.live_rows,
@@ -261,8 +269,11 @@ def _compare_in_step(pair: Pair, tally: _Tally) -> None:
                 page = next(pages, None)
                 if page is None:
                     return
-                keys = list(map(tally.key_of, page))
                 new = next(others, []) if is_in_step else []
+                if new == page:
+                    tally.add_range(page, new)
+                    continue
+                keys = list(map(tally.key_of, page))
                 if is_in_step and list(map(tally.key_of, new)) != keys:
                     is_in_step = False
                     others.close()
