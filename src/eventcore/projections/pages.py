@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from operator import attrgetter
 from typing import Final, NamedTuple, Self
 
-from eventcore.stores.log import Log, LogFilter, Page
+from eventcore.stores.log import Log, LogFilter, Page, PageFetcher
 
 PAGE_EVENTS_MIN: Final = 100
 PAGE_EVENTS_MAX: Final = 4_000
@@ -23,7 +24,7 @@ class _Ahead(NamedTuple):
 
     after: int
     where: LogFilter
-    page: Future[Page]
+    page: Future[Callable[[], Page]]
 
 
 class PageReader:
@@ -38,6 +39,7 @@ class PageReader:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._fetch = log.fetch_page if isinstance(log, PageFetcher) else _Whole(log).fetch_page
         self._size = PAGE_EVENTS_MIN
         self._ahead: _Ahead | None = None
         self._thread: ThreadPoolExecutor | None = None
@@ -67,7 +69,7 @@ class PageReader:
         if after < page.end < until:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="eventcore-pages")
-            reading = self._thread.submit(self._log.read_page, page.end, self._size, where)
+            reading = self._thread.submit(self._fetch, page.end, self._size, where)
             self._ahead = _Ahead(page.end, where, reading)
         return page
 
@@ -78,7 +80,18 @@ class PageReader:
         if (ahead.after, ahead.where) != (after, where):
             wait([ahead.page])  # it is for nobody; but one reads at a time
             return None
-        return ahead.page.result()
+        return ahead.page.result()()
+
+
+class _Whole:
+    """Any other log: its pages are made into events by the thread that reads."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def fetch_page(self, after: int, limit: int, where: LogFilter) -> Callable[[], Page]:
+        page = self._log.read_page(after, limit, where)
+        return lambda: page
 
 
 def next_size(size: int, page: Page) -> int:

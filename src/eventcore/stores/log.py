@@ -17,7 +17,7 @@ The same suite (:mod:`eventcore.testing`) checks these for every store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
@@ -204,3 +204,17 @@ class RowReader(Protocol):
         self, stream: str, *, after: int = 0, until: int | None = None
     ) -> Iterator[list[StreamRow]]:
         """The events of one stream in pages; no page is empty. Bounds as for ``read_stream``."""
+
+
+@runtime_checkable
+class PageFetcher(Protocol):
+    """What a store may offer besides: a page read by one thread and made into events by another.
+
+    Events that are made where they are used lie in the cache of the processor that uses them, and
+    a reading thread that makes nothing is in nobody's way.
+    """
+
+    def fetch_page(
+        self, after: int, limit: int, where: LogFilter = EVERYTHING
+    ) -> Callable[[], Page]:
+        """Read a page as :meth:`Log.read_page` does, and give what makes it into events."""

@@ -7,7 +7,7 @@ positions and a reader's snapshot can have no hole.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -42,6 +42,7 @@ from eventcore.stores.sqlite.connections import (
 )
 from eventcore.stores.sqlite.inline import InAppend
 from eventcore.stores.sqlite.memories import Memories, json_array
+from eventcore.stores.sqlite.pages import Fetched, fetch
 from eventcore.stores.sqlite.trimming import (
     check_none_trimmed,
     check_page_whole,
@@ -372,26 +373,48 @@ class SQLiteLog(Memories):
 
     def read_page(self, after: int, limit: int, where: LogFilter = EVERYTHING) -> Page:
         """See :meth:`eventcore.stores.log.Log.read_page`."""
+        return self.fetch_page(after, limit, where)()
+
+    def fetch_page(
+        self, after: int, limit: int, where: LogFilter = EVERYTHING
+    ) -> Callable[[], Page]:
+        """See :meth:`eventcore.stores.log.PageFetcher.fetch_page`."""
         check_page(self._name, limit)
-        after, limit, codec = min(max(after, 0), PLACE_MAX), min(limit, PLACE_MAX), self.codec
-        rows: list[_Row]
-        if where.types is None and where.categories is None:
-            with self.connections.reading() as connection:
-                rows = connection.execute(_SQL["select_page"], (after, limit)).fetchall()
-                end = rows[-1][0] if rows else after
-                if end - after != len(rows):
-                    check_page_whole(connection, self._name, after, end)
-            return Page([Recorded(*row, codec) for row in rows], end)
+        after, limit = min(max(after, 0), PLACE_MAX), min(limit, PLACE_MAX)
+        found, head = self._fetch(after, limit, where)
+
+        def page() -> Page:
+            events = found.events(self.codec)
+            if events is not None:
+                return self._page(events, after, limit, head=head)
+            rows, head_now = self._fetch(after, limit, where, packed=False)
+            return self._page(rows.events(self.codec) or [], after, limit, head=head_now)
+
+        return page
+
+    def _fetch(
+        self, after: int, limit: int, where: LogFilter, *, packed: bool = True
+    ) -> tuple[Fetched, int | None]:
+        """Events, and the head if a filter may leave out events at the end."""
         with self.connections.reading() as connection:
+            if where.types is None and where.categories is None:
+                return fetch(connection, "select_page", (after, limit), packed=packed), None
             # The head is read first: what is committed in between lies above it, for the next page.
             head = connection.execute(_SQL["select_head"]).fetchone()[0] or 0
-            rows = connection.execute(
-                _SQL["select_page_where"],
-                (after, limit, head, _json_names(where.types), _json_names(where.categories)),
-            ).fetchall()
-            end = rows[-1][0] if len(rows) == limit else max(after, head)
-            check_page_whole(connection, self._name, after, end)
-        return Page([Recorded(*row, codec) for row in rows], end)
+            names = (_json_names(where.types), _json_names(where.categories))
+            parameters = (after, limit, head, *names)
+            return fetch(connection, "select_page_where", parameters, packed=packed), head
+
+    def _page(
+        self, events: list[Recorded[Any]], after: int, limit: int, *, head: int | None
+    ) -> Page:
+        end = events[-1].position if events else after
+        if head is not None and len(events) < limit:
+            end = max(after, head)
+        if head is not None or end - after != len(events):
+            with self.connections.reading() as connection:
+                check_page_whole(connection, self._name, after, end)
+        return Page(events, end)
 
     def read(
         self, after: int = 0, *, until: int | None = None, where: LogFilter = EVERYTHING
