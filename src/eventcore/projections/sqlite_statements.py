@@ -8,9 +8,14 @@ always bound, never part of the text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from eventcore.projections.columns import Column, Kind
 from eventcore.projections.tables import AnyTable
+
+UPSERT_PARAMETERS_MAX: Final = 4_000
+"""Values in one statement. SQLite takes 32,766 (SQLite, "Implementation Limits",
+SQLITE_MAX_VARIABLE_NUMBER); more gain nothing."""
 
 
 def quote(name: str) -> str:
@@ -65,6 +70,9 @@ class TableStatements:
         create: Creates the table.
         indexes: Names of its indexes, to what they are on.
         upsert: Inserts a row or replaces the one with its key; one parameter a column.
+        rows_at_once: How many rows ``upsert_many`` takes.
+        upsert_many: The same of many rows; SQLite does it in one step, and meanwhile nobody waits
+            for Python's lock.
         delete: Deletes by key; one parameter a key column.
         select_all: All rows, by key.
         select: All rows, to which conditions, order and limit may be added.
@@ -87,10 +95,12 @@ class TableStatements:
             self.indexes.setdefault(f"{table.name}_by_{'_'.join(index[0])}", _on(table, index))
         rest = [quote(column) for column in columns if column not in table.key]
         assign = ", ".join(f"{column} = excluded.{column}" for column in rest)
-        self.upsert = (
-            f"INSERT INTO {name} ({_list(columns)}) VALUES ({', '.join('?' * len(columns))}) "
-            f"ON CONFLICT ({key}) DO " + (f"UPDATE SET {assign}" if rest else "NOTHING")
-        )
+        values = f"({', '.join('?' * len(columns))})"
+        into = f"INSERT INTO {name} ({_list(columns)}) VALUES "
+        replace = f" ON CONFLICT ({key}) DO " + (f"UPDATE SET {assign}" if rest else "NOTHING")
+        self.upsert = f"{into}{values}{replace}"
+        self.rows_at_once = max(1, UPSERT_PARAMETERS_MAX // len(columns))
+        self.upsert_many = f"{into}{', '.join([values] * self.rows_at_once)}{replace}"
         self.delete = f"DELETE FROM {name} WHERE {_equals(table.key)}"
         self.select_all = f"SELECT {_list(columns)} FROM {name} ORDER BY {key}"
         self.select = f"SELECT {_list(columns)} FROM {name}"

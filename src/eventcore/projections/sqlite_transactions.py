@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 from eventcore.errors import CheckpointMovedError
@@ -52,8 +53,13 @@ class SQLiteTransaction:
     def write(self, changes: TableChanges) -> None:
         """See :meth:`eventcore.projections.transactions.Transaction.write`."""
         statements = self._views.statements(changes.table)
-        if changes.upserts:
-            self._connection.executemany(statements.upsert, changes.upserts)
+        upserts, at_once = changes.upserts, statements.rows_at_once
+        whole = len(upserts) - len(upserts) % at_once
+        for first in range(0, whole, at_once):
+            values = list(chain.from_iterable(upserts[first : first + at_once]))
+            self._connection.execute(statements.upsert_many, values)
+        if whole < len(upserts):
+            self._connection.executemany(statements.upsert, upserts[whole:])
         if changes.deletes:
             self._connection.executemany(statements.delete, changes.deletes)
 

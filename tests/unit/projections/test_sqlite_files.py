@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from eventcore.app import open_app
-from eventcore.errors import ConfigurationError, SchemaMismatchError, StoreUnavailableError
+from eventcore.errors import (
+    ConfigurationError,
+    SchemaMismatchError,
+    StoreError,
+    StoreUnavailableError,
+)
 from eventcore.projections import Projection, Table
 from eventcore.projections.read_models import USERS
 from eventcore.projections.sqlite import SQLiteViews
-from eventcore.projections.transactions import Checkpoint
+from eventcore.projections.transactions import Checkpoint, TableChanges
 from eventcore.settings import Settings
 from tests.contract.test_views_contract import AT, THING, THINGS, PartRow, Things, put
 
@@ -194,3 +199,28 @@ def test_a_rebuild_never_drops_a_table_of_the_application(tmp_path):
 
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("SELECT * FROM users").fetchall() == [(1, "secret")]
+
+
+def test_more_rows_than_one_statement_takes_are_all_written_or_none(tmp_path):
+    views = SQLiteViews(tmp_path / "views.db")
+    views.ensure(Things())
+    at_once = views.statements(THINGS).rows_at_once
+    things = [THING._replace(thing_id=f"t{n:05}") for n in range(2 * at_once + 3)]
+    twice = [*things, THING._replace(thing_id="t00000", status="it's old")]
+    place = [column.name for column in THINGS.columns].index("status")
+    stored = THINGS.encode(things)
+    wrong = (*stored[0][:place], "no such word", *stored[0][place + 1 :])
+    changes = TableChanges(THINGS, [*stored[:-3], wrong, *stored[-3:]], ())
+
+    def write() -> None:
+        with views.transaction() as transaction:
+            transaction.write(changes)
+
+    with pytest.raises(StoreError, match="CHECK"):
+        write()
+    assert views.count(THINGS) == 0
+    with views.transaction() as transaction:
+        transaction.upsert(THINGS, twice)
+
+    assert list(views.query(THINGS)) == [twice[-1], *things[1:]]
+    views.close()
