@@ -106,7 +106,8 @@ class Engine:
         self._held = held or all_shares
         self.projections = sorted(projections, key=lambda projection: projection.name)
         check_names(self.projections)
-        self._plans = [Plan(projection, registry) for projection in self.projections]
+        is_alone = len(self.projections) == 1
+        self._plans = [Plan(one, registry, is_alone=is_alone) for one in self.projections]
         self._kept: list[Kept] = []
         self.reload()
 

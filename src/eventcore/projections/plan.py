@@ -39,6 +39,7 @@ class Plan:
     Args:
         projection: Whose handlers.
         registry: Tells which class an event's stored name belongs to.
+        is_alone: No other projection is given the same events: they need not stay decoded.
 
     Raises:
         RegistrationError: A table is changed in two ways (by key, by group, by appending), which
@@ -46,8 +47,15 @@ class Plan:
             not see each other's rows.
     """
 
-    def __init__(self, projection: Projection, registry: EventRegistry = default_registry) -> None:
+    def __init__(
+        self,
+        projection: Projection,
+        registry: EventRegistry = default_registry,
+        *,
+        is_alone: bool = False,
+    ) -> None:
         self.projection = projection
+        self.is_alone = is_alone
         self._registry = registry
         self._steps: dict[str, tuple[Step, ...]] = {}
         cls = type(projection)
@@ -73,6 +81,7 @@ class Plan:
                     step=Step(Fold.APPEND, None, _nowhere, _nowhere),
                 )
             ]
+        self.steps = [rule.step for rule in self._rules]
         self.folds = {rule.step.fold for rule in self._rules}
         self.beside = frozenset(table.name for table in projection.beside)
         self.tables: dict[str, AnyTable] = {

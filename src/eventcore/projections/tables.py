@@ -17,7 +17,7 @@ import copy
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -209,19 +209,27 @@ class Table(Generic[RowT]):
             if (copy_of := column.settle) is not None and column.is_json
         ]
 
+        make: Callable[[Iterable[Any]], RowT] = partial(tuple.__new__, self.row)
+
         def lent(row: RowT) -> RowT:
             for place, copy_of in copies:
                 value = row[place]
                 if value is not None:
-                    row = self._make((*row[:place], copy_of(value), *row[place + 1 :]))
+                    row = make((*row[:place], copy_of(value), *row[place + 1 :]))
             return row
 
         return lent if copies else None
 
-    def renamed(self, name: str) -> Table[RowT]:
-        """The same table under another name: as a generation of a read model is kept."""
+    def renamed(self, name: str, *, indexed: bool = True) -> Table[RowT]:
+        """The same table under another name: as a generation of a read model is kept.
+
+        Args:
+            name: The other name.
+            indexed: With the declared indexes; else only with what finds its rows by key and group.
+        """
         other = copy.copy(self)
         other.name = name
+        other.indexes = self.indexes if indexed else ()
         other.original = self.original
         return other
 

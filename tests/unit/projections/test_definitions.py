@@ -162,7 +162,7 @@ def test_it_is_the_same_in_every_process(tmp_path):
 DERIVED: dict[str, str] = {
     "users": "3c9e2f6f57f19a3f2b8473b477ffe163",
     "user_sessions": "8dc45baf67b45061ed5286da233a5909",
-    "orders": "93f2e01e73b634a318c59507e8bdf15e",
+    "orders": "9a46b6acecc9d46cd8c5d4faad9de4f7",
     "order_items": "60af5cda7a81336ff7e7bd19fff9132a",
     "ml_models": "40c6c39332f2c6de49574def6377dca9",
     "events": "9a34a599d9cf8f5453f52e1936762558",

@@ -94,22 +94,22 @@ class Orders(Projection):
     @on(OrderPaid, key=by_id)
     def paid(self, row: OrderRow | None, _event: Recorded[OrderPaid]) -> OrderRow | None:
         """Note the payment; items change no more."""
-        return row and row._replace(status="paid", lines=None)
+        return row and _in_status(row, "paid", None)
 
     @on(OrderShipped, key=by_id)
     def shipped(self, row: OrderRow | None, _event: Recorded[OrderShipped]) -> OrderRow | None:
         """Note that it left."""
-        return row and row._replace(status="shipped")
+        return row and _in_status(row, "shipped", row.lines)
 
     @on(OrderDelivered, key=by_id)
     def delivered(self, row: OrderRow | None, _event: Recorded[OrderDelivered]) -> OrderRow | None:
         """Note that it arrived."""
-        return row and row._replace(status="delivered")
+        return row and _in_status(row, "delivered", row.lines)
 
     @on(OrderCancelled, key=by_id)
     def cancelled(self, row: OrderRow | None, _event: Recorded[OrderCancelled]) -> OrderRow | None:
         """Note that it was called off."""
-        return row and row._replace(status="cancelled", lines=None)
+        return row and _in_status(row, "cancelled", None)
 
     @on(OrderRefunded, key=by_id)
     def refunded(self, row: OrderRow | None, event: Recorded[OrderRefunded]) -> OrderRow | None:
@@ -122,6 +122,8 @@ class Orders(Projection):
 
 
 _NOTHING = Decimal(0)
+_STATUS = OrderRow._fields.index("status")
+assert OrderRow._fields[-1] == "lines"
 
 
 def _lines_of(kept: list[Any]) -> list[Line]:
@@ -129,6 +131,11 @@ def _lines_of(kept: list[Any]) -> list[Line]:
         Line(place, p, quantity, Decimal(price))
         for place, (p, quantity, price) in enumerate(kept, 1)
     ]
+
+
+def _in_status(row: OrderRow, status: str, lines: list[Any] | None) -> OrderRow:
+    # Of a built-in read model's events most do this: a third of the time of ``_replace``.
+    return OrderRow._make((*row[:_STATUS], status, *row[_STATUS + 1 : -1], lines))
 
 
 def _with_lines(row: OrderRow, lines: list[Line]) -> OrderRow:
