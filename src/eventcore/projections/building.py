@@ -19,6 +19,9 @@ from eventcore.stores.log import Log, Page
 HELD_PAUSE_SECONDS: Final = 0.02
 """Between two looks at a log whose feed waits for a writer below the position wanted."""
 
+PAGES_UNCOLLECTED_MAX: Final = 8
+"""Pages between two searches for cyclic garbage: each looks at all rows that are remembered."""
+
 OnBuilt = Callable[[int, int], None]
 """Called after each page with the events applied and the position reached."""
 
@@ -80,11 +83,19 @@ class Builder:
         with catching_up, PageReader(self._log) as pages:
             while self.position < position:
                 with collector_paused():
-                    moved = self._apply_page(pages, position)
-                if self._engine.failures:
-                    raise self._engine.failures[0]
+                    moved = self._apply_pages(pages, position)
                 if not moved:
                     time.sleep(HELD_PAUSE_SECONDS)
+
+    def _apply_pages(self, pages: PageReader, position: int) -> bool:
+        """Apply so many that a search for garbage between them is nothing beside; False: held."""
+        for _ in range(PAGES_UNCOLLECTED_MAX):
+            moved = self._apply_page(pages, position)
+            if self._engine.failures:
+                raise self._engine.failures[0]
+            if not moved or self.position >= position:
+                return moved
+        return True
 
     def _apply_page(self, pages: PageReader, position: int) -> bool:
         engine = self._engine

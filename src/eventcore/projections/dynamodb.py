@@ -133,6 +133,11 @@ class DynamoDBViews:
             self._layouts.pop(table.name, None)
         return self.layout(table)
 
+    indexes_later: Final = False
+
+    def index(self, projection: Projection) -> None:
+        """See :meth:`eventcore.projections.views.Views.index`: a table has its own."""
+
     def ensure(self, projection: Projection) -> Checkpoint:
         """See :meth:`eventcore.projections.views.Views.ensure`."""
         self._check_open()

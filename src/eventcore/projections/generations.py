@@ -56,8 +56,12 @@ class GenerationViews:
         self._projection = projection
         self._name = generation_name(projection.name, generation)
         self._is_begun = False
+        # Statements of its own may rely on them.
+        is_indexed_later = views.indexes_later and not type(projection).takes_pages()
         self.tables: dict[str, AnyTable] = {
-            table.name: table.renamed(generation_table(table.name, generation))
+            table.name: table.renamed(
+                generation_table(table.name, generation), indexed=not is_indexed_later
+            )
             for table in projection.tables
         }
 
@@ -130,6 +134,18 @@ class GenerationViews:
         checkpoint = self._views.ensure(self._projected(projection))
         self._is_begun = self._is_begun or is_own
         return checkpoint
+
+    @property
+    def indexes_later(self) -> bool:
+        """See :class:`eventcore.projections.views.Views`."""
+        return self._views.indexes_later
+
+    def index(self, projection: Projection) -> None:
+        """See :meth:`eventcore.projections.views.Views.index`."""
+        other = self._projected(projection)
+        tables = [table.renamed(self.table(table).name) for table in projection.tables]
+        vars(other)["tables"] = tuple(tables)
+        self._views.index(other)
 
     def checkpoint(self, projection: str) -> Checkpoint | None:
         """See :meth:`eventcore.projections.views.Views.checkpoint`."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from eventcore.errors import CheckpointMovedError, StoreClosedError
 from eventcore.projections.anchors import Anchor
@@ -89,6 +89,11 @@ class MemoryViews:
     def signal(self) -> CommitSignal:
         """See :class:`eventcore.projections.views.Views`."""
         return self._signal
+
+    indexes_later: Final = False
+
+    def index(self, projection: Projection) -> None:
+        """See :meth:`eventcore.projections.views.Views.index`: a table has its own."""
 
     def ensure(self, projection: Projection) -> Checkpoint:
         """See :meth:`eventcore.projections.views.Views.ensure`."""

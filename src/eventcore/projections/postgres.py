@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -209,6 +209,15 @@ class PostgresViews:
         for table in tables:
             for statement in self.statements(table).create:
                 connection.execute(statement.encode())
+
+    indexes_later: Final = True
+
+    def index(self, projection: Projection) -> None:
+        """See :meth:`eventcore.projections.views.Views.index`."""
+        for table in projection.tables:
+            for statement in self.statements(table).indexes:
+                with self._defining() as connection:
+                    connection.execute(statement.encode())
 
     def checkpoint(self, projection: str) -> Checkpoint | None:
         """See :meth:`eventcore.projections.views.Views.checkpoint`."""

@@ -120,6 +120,7 @@ class TableStatements:
     Attributes:
         name: Of the table, qualified and quoted.
         create: Statements that create the table and its indexes.
+        indexes: Those of the indexes alone.
         upsert: Inserts rows or replaces those with their keys; one array a column, see
             :func:`packed`.
         delete: Deletes by key; one array a key column.
@@ -136,9 +137,10 @@ class TableStatements:
         names = [quote(column.name) for column in columns]
         key = ", ".join(map(quote, table.key))
         definitions = ", ".join(map(_define, columns))
+        self.indexes = [self._index(columns, present) for columns, present in _indexes(table)]
         self.create = [
             f"CREATE TABLE IF NOT EXISTS {self.name} ({definitions}, PRIMARY KEY ({key}))",
-            *(self._index(columns, present) for columns, present in _indexes(table)),
+            *self.indexes,
         ]
         assign = ", ".join(
             f"{quote(column.name)} = excluded.{quote(column.name)}"

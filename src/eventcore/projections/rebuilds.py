@@ -49,6 +49,10 @@ SWAP_SECONDS_MAX: Final = 120.0
 
 SWAP_PAUSE_SECONDS: Final = 0.2
 
+UNINDEXED_POSITION_MAX: Final = 1_000_000
+"""Up to there rows are written first and indexed after: half the work of writing them. It bounds
+how long making an index keeps other writers of an SQLite file waiting (0.3 s for 240,000 rows)."""
+
 OnProgress = Callable[[str, int, int], None]
 """Called with what is done (``building``, ``comparing``, ``swapping``), the position, its end."""
 
@@ -148,6 +152,8 @@ class Rebuild:
         views = GenerationViews(self._views, self._projection, row.generation)
         builder = self._builder(views)
         self._target = self._first_target()
+        builder.to(min(self._target, UNINDEXED_POSITION_MAX))
+        views.index(self._projection)
         builder.to(self._target)
         same = self._is_same(self._name)
         self._phase = "comparing"

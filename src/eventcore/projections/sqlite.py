@@ -219,6 +219,15 @@ class SQLiteViews:
             for name, on in statements.indexes.items():
                 connection.execute(create_index(free_index_name(connection, name, table), on))
 
+    indexes_later: Final = True
+
+    def index(self, projection: Projection) -> None:
+        """See :meth:`eventcore.projections.views.Views.index`."""
+        for table in projection.tables:
+            for name, on in self.statements(table).indexes.items():
+                with self._writing() as connection:
+                    connection.execute(create_index(free_index_name(connection, name, table), on))
+
     def checkpoint(self, projection: str) -> Checkpoint | None:
         """See :meth:`eventcore.projections.views.Views.checkpoint`."""
         with self.connections.reading() as connection:

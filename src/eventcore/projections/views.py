@@ -38,6 +38,16 @@ class Views(Protocol):
             ConfigurationError: Something is absent, and these views are to create nothing.
         """
 
+    @property
+    def indexes_later(self) -> bool:
+        """Whether tables may be filled first and indexed after, which is faster; see `index`."""
+
+    def index(self, projection: Projection) -> None:
+        """Make the indexes that the projection's tables lack, for they were made without.
+
+        One after another, each in a transaction of its own; interrupted, it can be done again.
+        """
+
     def checkpoint(self, projection: str) -> Checkpoint | None:
         """How far a projection is; None if it was never kept here."""
 

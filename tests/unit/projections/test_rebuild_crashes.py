@@ -14,8 +14,10 @@ import pytest
 from typing_extensions import override
 
 from eventcore.errors import ConfigurationError
-from eventcore.projections import ProjectionRunner, Views
+from eventcore.events.catalogue import OrderCreated
+from eventcore.projections import Projection, ProjectionRunner, Views
 from eventcore.projections.generation_records import generations_of
+from eventcore.projections.generations import GenerationViews
 from eventcore.projections.postgres import PostgresViews
 from eventcore.projections.read_models import ORDER_ITEMS, OrderItems
 from eventcore.projections.sqlite import SQLiteViews
@@ -136,6 +138,80 @@ def crash_everywhere(
     raise AssertionError
 
 
+def indexed_columns(views: Any, table: str) -> set[str]:
+    """The columns that a table's indexes are on, told by the database."""
+    if isinstance(views, SQLiteViews):
+        with views.connections.reading() as connection:
+            found = connection.execute(
+                "SELECT c.name FROM pragma_index_list(?) AS i, pragma_index_info(i.name) AS c",
+                (table,),
+            ).fetchall()
+        return {name for (name,) in found}
+    found = views.connections.fetch(
+        b"SELECT a.attname FROM pg_catalog.pg_index x JOIN pg_catalog.pg_attribute a"
+        b" ON a.attrelid = x.indrelid AND a.attnum = ANY (x.indkey)"
+        b" WHERE x.indrelid = pg_catalog.to_regclass(%s)",
+        (f'"{views.connections.schema}"."{table}"',),
+    )
+    return {name for (name,) in found}
+
+
+ALL_INDEXED = {"item_id", "order_id", "product_id"}
+UNINDEXED = {"item_id", "order_id"}
+"""Rows are found by their key and their group while they are written."""
+
+
+def test_rows_are_written_first_and_indexed_before_they_are_compared(log, views):
+    runner = ProjectionRunner(log, views, [OrderItems()])
+    runner.run_to_head()
+    found: dict[str, set[str]] = {}
+
+    def note(phase: str, _position: int, _end: int) -> None:
+        found.setdefault(phase, indexed_columns(views, "order_items__2"))
+
+    runner.rebuild("order_items", on_progress=note)
+
+    assert found == {"building": UNINDEXED, "comparing": ALL_INDEXED}
+    assert indexed_columns(views, "order_items") == ALL_INDEXED
+
+
+def test_of_a_long_log_the_rest_is_written_into_tables_that_are_indexed(log, views, monkeypatch):
+    monkeypatch.setattr("eventcore.projections.rebuilds.UNINDEXED_POSITION_MAX", 3)
+    runner = ProjectionRunner(log, views, [OrderItems()])
+    runner.run_to_head()
+    expected = list(views.query(ORDER_ITEMS))
+    found: list[tuple[int, set[str]]] = []
+
+    def note(phase: str, position: int, _end: int) -> None:
+        if phase == "building":
+            found.append((position, indexed_columns(views, "order_items__2")))
+
+    runner.rebuild("order_items", on_progress=note)
+
+    assert found == [(3, UNINDEXED), (4, ALL_INDEXED)]
+    assert list(views.query(ORDER_ITEMS)) == expected
+
+
+class TakesPages(Projection):
+    """Writes with statements of its own, which may look rows up by any column."""
+
+    name = "order_items"
+    tables = (ORDER_ITEMS,)
+    names_tables = True
+    listens = (OrderCreated,)
+
+    @override
+    def apply_page(self, events: Any, transaction: Any) -> None:
+        return None
+
+
+def test_who_writes_with_statements_of_its_own_has_the_indexes_from_the_beginning(views):
+    generation = GenerationViews(views, TakesPages(), 2)
+    generation.ensure(TakesPages())
+
+    assert indexed_columns(views, "order_items__2") == ALL_INDEXED
+
+
 def test_a_rebuild_broken_off_after_any_statement_goes_on(log, views, budget):
     runner = ProjectionRunner(log, views, [OrderItems()])
     runner.run_to_head()
@@ -143,6 +219,7 @@ def test_a_rebuild_broken_off_after_any_statement_goes_on(log, views, budget):
 
     def check() -> None:
         assert list(views.query(ORDER_ITEMS)) == expected
+        assert indexed_columns(views, "order_items") == ALL_INDEXED
         assert views.checkpoint("order_items").position == log.head()
         assert runner.run_to_head().events == 0
 
