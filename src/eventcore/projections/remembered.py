@@ -12,6 +12,10 @@ from eventcore.projections.views import Views
 ROWS_REMEMBERED_MAX: Final = 20_000
 """Rows (or groups) of a table remembered between pages: bounds memory, not what can be kept."""
 
+KEYS_DROPPED_MAX: Final = 250_000
+"""Keys of rows that were dropped from there, of which it is known that no others are in the
+database: as long as there are no more, new rows are not looked for (some 20 MiB)."""
+
 
 class Remembered:
     """Rows of one table, as of the position its projection is at.
@@ -22,7 +26,7 @@ class Remembered:
     Args:
         table: Whose rows.
         grouped: ``rows`` holds lists of rows by group rather than rows by key.
-        complete: What is not here is not in the database either.
+        complete: What is not here, and was not dropped from here, is not in the database either.
     """
 
     def __init__(self, table: Table[Any], *, grouped: bool, complete: bool) -> None:
@@ -33,6 +37,8 @@ class Remembered:
         self.rows: dict[Key, Any] = {}
         self.appended: list[Any] = []
         self._before: dict[Key, Any] = {}
+        # Hashes: of two keys that share one, the other is looked for in vain.
+        self._dropped: set[int] = set()
 
     def load(self, views: Views) -> None:
         """Have the wanted rows here, and note what they are.
@@ -44,8 +50,11 @@ class Remembered:
         rows = self.rows
         wanted = dict.fromkeys(self.wanted)
         self.wanted.clear()
-        if not self.complete:
+        if not self.complete or self._dropped:
             missing = [key for key in wanted if key not in rows]
+            if self.complete:
+                dropped = self._dropped
+                missing = [key for key in missing if hash(key) in dropped]
             if missing:
                 self._load_missing(views, missing)
         for key in wanted:
@@ -121,9 +130,12 @@ class Remembered:
         self.appended.clear()
         surplus = len(self.rows) - ROWS_REMEMBERED_MAX
         if surplus > 0:
-            self.complete = False
             for key in list(islice(self.rows, surplus + ROWS_REMEMBERED_MAX // 2)):
+                self._dropped.add(hash(key))
                 del self.rows[key]
+            if not self.complete or len(self._dropped) > KEYS_DROPPED_MAX:
+                self.complete = False
+                self._dropped.clear()
 
     def check(self, key: Key) -> None:
         """Refuse at once a row, or a group, that would be refused when the page is written.
