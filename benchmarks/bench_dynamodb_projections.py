@@ -30,8 +30,8 @@ from eventcore.events.catalogue.orders import OrderItemAdded
 from eventcore.events.recorded import NewEvent, Recorded
 from eventcore.projections import Projection, ProjectionRunner, Table, on
 from eventcore.projections.dynamodb import DynamoDBViews
-from eventcore.projections.dynamodb_requests import ACTIONS_MAX
-from eventcore.projections.dynamodb_tables import DynamoDBTables
+from eventcore.projections.dynamodb.requests import ACTIONS_MAX
+from eventcore.projections.dynamodb.tables import DynamoDBTables
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.client import BotoTransport
 from eventcore.stores.log import ANY_VERSION, LogFilter, StreamAppend

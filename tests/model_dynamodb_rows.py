@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
-from eventcore.projections.dynamodb_keys import AttributeValue, Item
+from eventcore.projections.dynamodb.keys import AttributeValue, Item
 from eventcore.stores.dynamodb.calls import (
     CallFailedError,
     ConditionFailedError,

@@ -25,8 +25,8 @@ from eventcore.app import App, open_app
 from eventcore.errors import CheckpointMovedError, StoreError, StoreUnavailableError
 from eventcore.events import NewEvent
 from eventcore.projections import rebuilds, swapping
-from eventcore.projections.postgres import PostgresTransaction
-from eventcore.projections.sqlite import SQLiteTransaction
+from eventcore.projections.postgres.views import PostgresTransaction
+from eventcore.projections.sqlite.views import SQLiteTransaction
 from eventcore.projections.workers import WorkerOptions
 from eventcore.settings import parse_store_url
 from eventcore.stores.log import ANY_VERSION, StreamAppend

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_shapes import shape_of
-from eventcore.projections.dynamodb_tables import (
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.shapes import shape_of
+from eventcore.projections.dynamodb.tables import (
     CHECKPOINTS,
     checkpoints_definition,
     table_definition,

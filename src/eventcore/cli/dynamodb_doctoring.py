@@ -11,7 +11,7 @@ from eventcore.cli.dynamodb_definitions import log_definition, view_definitions
 from eventcore.cli.dynamodb_tables import DynamoDBPlace, is_emulated
 from eventcore.cli.findings import Finding
 from eventcore.errors import EventCoreError
-from eventcore.projections.dynamodb_tables import DynamoDBTables
+from eventcore.projections.dynamodb.tables import DynamoDBTables
 from eventcore.projections.projection import Projection
 from eventcore.settings import StoreLocation
 from eventcore.stores.dynamodb.calls import DynamoDBCalls

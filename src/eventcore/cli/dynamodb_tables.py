@@ -15,7 +15,7 @@ from eventcore.cli.dynamodb_definitions import (
 )
 from eventcore.cli.inspecting import Difference, SchemaObject
 from eventcore.cli.output import json_text
-from eventcore.projections.dynamodb_tables import DynamoDBTables, differences
+from eventcore.projections.dynamodb.tables import DynamoDBTables, differences
 from eventcore.projections.projection import Projection
 from eventcore.settings import StoreLocation
 from eventcore.stores.dynamodb.calls import DynamoDBCalls

@@ -14,7 +14,7 @@ from eventcore.cli.inspecting import Difference, SchemaObject, differences
 from eventcore.cli.postgres_notes import plans_of
 from eventcore.errors import ConfigurationError
 from eventcore.projections.postgres import PostgresViews
-from eventcore.projections.postgres_statements import TableStatements
+from eventcore.projections.postgres.statements import TableStatements
 from eventcore.projections.projection import Projection
 from eventcore.settings import StoreLocation
 from eventcore.stores.postgres.connections import Connection, PostgresConnections
@@ -28,7 +28,7 @@ from eventcore.stores.postgres.migrations import (
 from eventcore.stores.statements import load_statements
 
 SQL: Final = load_statements("eventcore.cli", "sql/inspect_postgres.sql")
-_CHECKPOINTS: Final = load_statements("eventcore.projections", "sql/postgres_checkpoints.sql")
+_CHECKPOINTS: Final = load_statements("eventcore.projections.postgres", "sql/checkpoints.sql")
 _SCHEMA_MARK: Final = "{schema}."
 _WHOLE: Final = {kind: kind for kind in ("view", "function", "sequence")}
 

@@ -1,6 +1,6 @@
 """Read models: what they keep, how events change them, and the runner that keeps them up to date.
 
-The SQLite backend, :mod:`eventcore.projections.sqlite`, is imported only where it is used.
+The SQLite backend, :mod:`eventcore.projections.sqlite.views`, is imported only where it is used.
 """
 
 from eventcore.projections.columns import TimeText

@@ -24,9 +24,9 @@ from eventcore.events.catalogue import (
     UserSuspended,
 )
 from eventcore.projections import MemoryViews, Projection, ProjectionRunner, Views
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_shapes import shape_of
-from eventcore.projections.dynamodb_tables import table_definition
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.shapes import shape_of
+from eventcore.projections.dynamodb.tables import table_definition
 from eventcore.projections.postgres import PostgresViews
 from eventcore.projections.read_models import (
     FEATURE_STORE,

@@ -12,8 +12,7 @@ from typing_extensions import override
 
 from eventcore.errors import StoreUnavailableError
 from eventcore.projections import Engine
-from eventcore.projections import dynamodb_commits as commits
-from eventcore.projections.dynamodb import DynamoDBViews
+from eventcore.projections.dynamodb import DynamoDBViews, commits
 from eventcore.projections.read_models import OrderItems, Orders
 from eventcore.stores.dynamodb.calls import CallFailedError, Kind
 from eventcore.stores.log import LogFilter

@@ -7,8 +7,7 @@ import pytest
 
 from eventcore.events.catalogue import OrderCreated
 from eventcore.projections import Engine, Projection, Table, TimeText, on
-from eventcore.projections import dynamodb_commits as commits
-from eventcore.projections import dynamodb_requests as requests
+from eventcore.projections.dynamodb import commits, requests
 from eventcore.stores.log import LogFilter
 from eventcore.stores.memory.log import MemoryLog
 from tests.dynamodb_views import model_views

@@ -15,9 +15,7 @@ import pytest
 
 from eventcore.errors import EventCoreError
 from eventcore.projections import Engine
-from eventcore.projections import dynamodb_commits as commits
-from eventcore.projections import dynamodb_requests as requests
-from eventcore.projections.dynamodb import DynamoDBViews
+from eventcore.projections.dynamodb import DynamoDBViews, commits, requests
 from eventcore.stores.dynamodb.calls import (
     ConditionFailedError,
     TransactionCanceledError,

@@ -9,9 +9,9 @@ from typing_extensions import override
 
 from eventcore.errors import ConfigurationError, LimitExceededError, SchemaMismatchError
 from eventcore.projections import Index, Projection, Table
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_shapes import shape_of, version_key
-from eventcore.projections.dynamodb_tables import table_definition
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.shapes import shape_of, version_key
+from eventcore.projections.dynamodb.tables import table_definition
 from eventcore.projections.read_models import (
     ANALYTICS,
     EVENTS,

@@ -10,7 +10,7 @@ from typing_extensions import override
 from eventcore.errors import StoreUnavailableError
 from eventcore.events.catalogue import OrderCreated, SessionStarted, UserRegistered
 from eventcore.projections import ProjectionRunner
-from eventcore.projections import dynamodb_commits as commits
+from eventcore.projections.dynamodb import commits
 from eventcore.projections.read_models import (
     AnalyticsByUser,
     Features,

@@ -10,9 +10,7 @@ import pytest
 from eventcore.errors import LimitExceededError
 from eventcore.events.catalogue import OrderCreated
 from eventcore.projections import Projection, ProjectionRunner, Table, on
-from eventcore.projections import dynamodb_commits as commits
-from eventcore.projections import dynamodb_renaming as renaming
-from eventcore.projections.dynamodb import DynamoDBViews
+from eventcore.projections.dynamodb import DynamoDBViews, commits, renaming
 from eventcore.projections.generation_records import generations_of
 from eventcore.projections.parking import UNITS, WORK, ParkingLot
 from eventcore.projections.shares import split

@@ -9,7 +9,7 @@ import pytest
 
 from eventcore.events.catalogue import OrderPaid, SessionStarted, UserRegistered
 from eventcore.projections import MemoryViews, ProjectionRunner, Views
-from eventcore.projections.dynamodb_sorting import PAGE_ITEMS_MARGIN
+from eventcore.projections.dynamodb.sorting import PAGE_ITEMS_MARGIN
 from eventcore.projections.postgres import PostgresViews
 from eventcore.projections.read_models import (
     EventLookups,

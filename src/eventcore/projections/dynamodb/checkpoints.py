@@ -8,7 +8,7 @@ partition                  sort          item
                                          ``resetting``: tables that are being emptied
 ``table#NAME``             owner         the projection a table was made for, and its columns
 ``journal``                a token       a page that is being prepared, see
-                                         :mod:`eventcore.projections.dynamodb_commits`
+                                         :mod:`eventcore.projections.dynamodb.commits`
 ``journal#TOKEN#n``        chunk         rows of a page, packed
 =========================  ============  ==========================================================
 """
@@ -21,9 +21,9 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from eventcore.projections.anchors import Anchor
-from eventcore.projections.dynamodb_keys import Item
-from eventcore.projections.dynamodb_requests import Action
-from eventcore.projections.dynamodb_tables import PARTITION, SORT
+from eventcore.projections.dynamodb.keys import Item
+from eventcore.projections.dynamodb.requests import Action
+from eventcore.projections.dynamodb.tables import PARTITION, SORT
 from eventcore.projections.transactions import Checkpoint
 
 _NAMES: Final = {

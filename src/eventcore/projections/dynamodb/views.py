@@ -1,7 +1,7 @@
 """Views in DynamoDB: a table of its own for every table of a read model, and one for checkpoints.
 
 A page and its checkpoints are written once, whatever crashes
-(:mod:`eventcore.projections.dynamodb_commits`). What is read by key or by group is as it is now;
+(:mod:`eventcore.projections.dynamodb.commits`). What is read by key or by group is as it is now;
 what is found through a secondary index is that a moment later, as such indexes are.
 """
 
@@ -14,20 +14,20 @@ from typing import Any, Final
 
 from eventcore.errors import StoreClosedError, StoreError
 from eventcore.projections.anchors import Anchor
-from eventcore.projections.dynamodb_checkpoints import Checkpoints, Reached
-from eventcore.projections.dynamodb_commits import Commit, DynamoDBCommits
-from eventcore.projections.dynamodb_expiry import DynamoDBExpiry
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_lifecycles import DynamoDBLifecycles
-from eventcore.projections.dynamodb_renaming import (
+from eventcore.projections.dynamodb.checkpoints import Checkpoints, Reached
+from eventcore.projections.dynamodb.commits import Commit, DynamoDBCommits
+from eventcore.projections.dynamodb.expiry import DynamoDBExpiry
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.lifecycles import DynamoDBLifecycles
+from eventcore.projections.dynamodb.renaming import (
     DynamoDBSnapshot,
     rename,
     shape_of_generation,
 )
-from eventcore.projections.dynamodb_requests import DynamoDBRequests
-from eventcore.projections.dynamodb_rows import DynamoDBRows
-from eventcore.projections.dynamodb_sorting import DynamoDBSorting, Sorted
-from eventcore.projections.dynamodb_tables import (
+from eventcore.projections.dynamodb.requests import DynamoDBRequests
+from eventcore.projections.dynamodb.rows import DynamoDBRows
+from eventcore.projections.dynamodb.sorting import DynamoDBSorting, Sorted
+from eventcore.projections.dynamodb.tables import (
     CHECKPOINTS,
     DynamoDBTables,
     checkpoints_definition,

@@ -1,7 +1,7 @@
 """Beginning and resetting projections in DynamoDB: whose tables are whose, and when they are empty.
 
 A reset first notes on the projection's checkpoint what is to be emptied, which keeps every page out
-(:meth:`~eventcore.projections.dynamodb_checkpoints.Checkpoints.advance` asks for it), then empties
+(:meth:`~eventcore.projections.dynamodb.checkpoints.Checkpoints.advance` asks for it), then empties
 it, then removes the note. Interrupted, whoever begins the projection next goes on. Rows are deleted
 in transactions that look at the note, so that one who is late deletes nothing of what came after.
 """
@@ -19,12 +19,12 @@ from eventcore.projections.definitions import (
     fingerprint_of,
     is_other_definition,
 )
-from eventcore.projections.dynamodb_checkpoints import Checkpoints, KeptCheckpoint, owner_key
-from eventcore.projections.dynamodb_commits import DynamoDBCommits
-from eventcore.projections.dynamodb_layouts import Layout, check_distinct
-from eventcore.projections.dynamodb_requests import ACTIONS_MAX, Action, DynamoDBRequests
-from eventcore.projections.dynamodb_rows import DynamoDBRows
-from eventcore.projections.dynamodb_tables import (
+from eventcore.projections.dynamodb.checkpoints import Checkpoints, KeptCheckpoint, owner_key
+from eventcore.projections.dynamodb.commits import DynamoDBCommits
+from eventcore.projections.dynamodb.layouts import Layout, check_distinct
+from eventcore.projections.dynamodb.requests import ACTIONS_MAX, Action, DynamoDBRequests
+from eventcore.projections.dynamodb.rows import DynamoDBRows
+from eventcore.projections.dynamodb.tables import (
     DynamoDBTables,
     differences,
     table_definition,

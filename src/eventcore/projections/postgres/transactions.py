@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from eventcore.projections.anchors import Anchor
-from eventcore.projections.postgres_renaming import RenamedViews, rename
-from eventcore.projections.postgres_statements import TableStatements, packed
+from eventcore.projections.postgres.renaming import RenamedViews, rename
+from eventcore.projections.postgres.statements import TableStatements, packed
 from eventcore.projections.tables import AnyTable, Key, RowT, Table
 from eventcore.projections.transactions import Checkpoint, Renaming, TableChanges
 from eventcore.stores.postgres.connections import Connection

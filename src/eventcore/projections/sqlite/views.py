@@ -35,7 +35,7 @@ from eventcore.projections.ownership import (
     rebuilding,
 )
 from eventcore.projections.projection import REGISTER_FINGERPRINT, Projection
-from eventcore.projections.sqlite_checkpoints import (
+from eventcore.projections.sqlite.checkpoints import (
     CHECKPOINT_SQL,
     column_names,
     free_index_name,
@@ -45,12 +45,12 @@ from eventcore.projections.sqlite_checkpoints import (
     kept_tables,
     made_tables,
 )
-from eventcore.projections.sqlite_statements import (
+from eventcore.projections.sqlite.statements import (
     TableStatements,
     create_index,
     drop_table,
 )
-from eventcore.projections.sqlite_transactions import SQLiteSnapshot, SQLiteTransaction
+from eventcore.projections.sqlite.transactions import SQLiteSnapshot, SQLiteTransaction
 from eventcore.projections.tables import AnyTable, Key, RowT, Table, check_limit
 from eventcore.projections.transactions import Checkpoint
 from eventcore.stores.following import CommitSignal

@@ -38,10 +38,10 @@ from eventcore.projections.ownership import (
     check_shape,
     rebuilding,
 )
-from eventcore.projections.postgres_queries import QUERY_ROWS_AT_ONCE, PostgresQueries
-from eventcore.projections.postgres_renaming import PostgresSnapshot
-from eventcore.projections.postgres_statements import TableStatements, packed, qualified
-from eventcore.projections.postgres_transactions import PostgresTransaction
+from eventcore.projections.postgres.queries import QUERY_ROWS_AT_ONCE, PostgresQueries
+from eventcore.projections.postgres.renaming import PostgresSnapshot
+from eventcore.projections.postgres.statements import TableStatements, packed, qualified
+from eventcore.projections.postgres.transactions import PostgresTransaction
 from eventcore.projections.projection import REGISTER_FINGERPRINT, Projection
 from eventcore.projections.tables import AnyTable, Key, RowT, Table, check_limit
 from eventcore.projections.transactions import Checkpoint
@@ -85,7 +85,7 @@ class PostgresViews:
             connections = PostgresConnections(connections, schema=schema)
         self.connections = connections
         self._sql = connections.formatted(
-            load_statements("eventcore.projections", "sql/postgres_checkpoints.sql")
+            load_statements("eventcore.projections.postgres", "sql/checkpoints.sql")
         )
         self._statements: dict[str, tuple[AnyTable, TableStatements]] = {}
         self._queries = PostgresQueries(self, self._sql["select_name"])

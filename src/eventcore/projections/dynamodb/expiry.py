@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from eventcore.errors import StoreUnavailableError
-from eventcore.projections.dynamodb_checkpoints import Checkpoints
-from eventcore.projections.dynamodb_commits import DynamoDBCommits
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_requests import ACTIONS_MAX, Action, DynamoDBRequests
+from eventcore.projections.dynamodb.checkpoints import Checkpoints
+from eventcore.projections.dynamodb.commits import DynamoDBCommits
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.requests import ACTIONS_MAX, Action, DynamoDBRequests
 from eventcore.projections.tables import StoredRow
 from eventcore.stores.dynamodb.calls import TransactionCanceledError
 

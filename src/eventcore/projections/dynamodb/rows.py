@@ -8,16 +8,16 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from eventcore.projections.columns import StoredValue
-from eventcore.projections.dynamodb_commits import RowAction
-from eventcore.projections.dynamodb_keys import (
+from eventcore.projections.dynamodb.commits import RowAction
+from eventcore.projections.dynamodb.keys import (
     NUL,
     Item,
     KeyPart,
     SecondaryIndex,
     stored_value,
 )
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_requests import Action, DynamoDBRequests, in_parallel
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.requests import Action, DynamoDBRequests, in_parallel
 from eventcore.projections.tables import StoredRow
 
 RowChanges = Mapping[StoredRow, StoredRow | None]

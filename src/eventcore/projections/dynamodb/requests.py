@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from eventcore.errors import StoreError, StoreUnavailableError
-from eventcore.projections.dynamodb_keys import Item
+from eventcore.projections.dynamodb.keys import Item
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Pauses, TransactionCanceledError
 
 GET_ITEMS_MAX: Final = 100

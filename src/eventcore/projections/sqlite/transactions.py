@@ -12,13 +12,13 @@ from eventcore.errors import CheckpointMovedError
 from eventcore.projections.anchors import Anchor
 from eventcore.projections.checkpoint_rows import CHECKPOINTS, as_json
 from eventcore.projections.snapshots import SNAPSHOT_ROWS
-from eventcore.projections.sqlite_checkpoints import (
+from eventcore.projections.sqlite.checkpoints import (
     CHECKPOINT_SQL,
     column_names,
     kept_checkpoint,
     kept_tables,
 )
-from eventcore.projections.sqlite_statements import TableStatements, rename_table
+from eventcore.projections.sqlite.statements import TableStatements, rename_table
 from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table
 from eventcore.projections.transactions import (
     Checkpoint,

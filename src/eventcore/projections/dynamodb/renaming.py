@@ -15,25 +15,25 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from eventcore.errors import CheckpointMovedError, LimitExceededError, StoreUnavailableError
-from eventcore.projections.dynamodb_checkpoints import (
+from eventcore.projections.dynamodb.checkpoints import (
     Checkpoints,
     KeptCheckpoint,
     Pending,
     checkpoint_key,
     owner_key,
 )
-from eventcore.projections.dynamodb_commits import (
+from eventcore.projections.dynamodb.commits import (
     TRANSACTION_BYTES_MAX,
     Commit,
     DynamoDBCommits,
     RowAction,
 )
-from eventcore.projections.dynamodb_keys import Item, Shape
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_requests import ACTIONS_MAX, Action, DynamoDBRequests
-from eventcore.projections.dynamodb_rows import DynamoDBRows
-from eventcore.projections.dynamodb_shapes import shape_of
-from eventcore.projections.dynamodb_tables import DynamoDBTables
+from eventcore.projections.dynamodb.keys import Item, Shape
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.requests import ACTIONS_MAX, Action, DynamoDBRequests
+from eventcore.projections.dynamodb.rows import DynamoDBRows
+from eventcore.projections.dynamodb.shapes import shape_of
+from eventcore.projections.dynamodb.tables import DynamoDBTables
 from eventcore.projections.snapshots import UnreadableRowsError
 from eventcore.projections.tables import AnyTable, StoredRow
 from eventcore.projections.transactions import Checkpoint, Renaming, revisions_after

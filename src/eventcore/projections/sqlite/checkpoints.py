@@ -10,12 +10,12 @@ from typing import Final
 
 from eventcore.projections.checkpoint_rows import checkpoint_of, declared, tables_of
 from eventcore.projections.projection import Projection
-from eventcore.projections.sqlite_statements import table_info
+from eventcore.projections.sqlite.statements import table_info
 from eventcore.projections.tables import AnyTable
 from eventcore.projections.transactions import Checkpoint
 from eventcore.stores.statements import load_statements
 
-CHECKPOINT_SQL: Final = load_statements("eventcore.projections", "sql/checkpoints.sql")
+CHECKPOINT_SQL: Final = load_statements("eventcore.projections.sqlite", "sql/checkpoints.sql")
 """The statements about checkpoints, by their names."""
 
 

@@ -18,7 +18,7 @@ import psycopg
 from psycopg import sql
 
 from eventcore.errors import SchemaMismatchError, StoreUnavailableError
-from eventcore.projections.postgres_statements import (
+from eventcore.projections.postgres.statements import (
     TableStatements,
     fitting,
     packed,

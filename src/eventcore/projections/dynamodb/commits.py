@@ -41,22 +41,22 @@ from eventcore.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from eventcore.projections.dynamodb_checkpoints import (
+from eventcore.projections.dynamodb.checkpoints import (
     Checkpoints,
     KeptCheckpoint,
     Pending,
     Reached,
     checkpoint_key,
 )
-from eventcore.projections.dynamodb_keys import ITEM_BYTES_MAX, Item
-from eventcore.projections.dynamodb_requests import (
+from eventcore.projections.dynamodb.keys import ITEM_BYTES_MAX, Item
+from eventcore.projections.dynamodb.requests import (
     ACTIONS_MAX,
     Action,
     DynamoDBRequests,
     in_parallel,
     new_token,
 )
-from eventcore.projections.dynamodb_tables import PARTITION, SORT
+from eventcore.projections.dynamodb.tables import PARTITION, SORT
 from eventcore.projections.transactions import Checkpoint
 from eventcore.stores.dynamodb.calls import ConditionFailedError, TransactionCanceledError, binary
 

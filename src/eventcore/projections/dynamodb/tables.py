@@ -14,8 +14,8 @@ from eventcore.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from eventcore.projections.dynamodb_keys import key_schema
-from eventcore.projections.dynamodb_layouts import Layout
+from eventcore.projections.dynamodb.keys import key_schema
+from eventcore.projections.dynamodb.layouts import Layout
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 
 CHECKPOINTS: Final = "eventcore_checkpoints"

@@ -27,7 +27,7 @@ from typing import Final
 from eventcore.errors import ConfigurationError, LimitExceededError, StoreError
 from eventcore.events.times import from_text
 from eventcore.projections.columns import StoredValue
-from eventcore.projections.dynamodb_keys import (
+from eventcore.projections.dynamodb.keys import (
     ITEM_BYTES_MAX,
     NUL,
     NUMBERS,

@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from eventcore.errors import ConfigurationError
 from eventcore.projections.columns import Kind, StoredValue
-from eventcore.projections.dynamodb_keys import NUL, AttributeValue, Item, stored_value
-from eventcore.projections.dynamodb_layouts import Layout
-from eventcore.projections.dynamodb_requests import DynamoDBRequests
+from eventcore.projections.dynamodb.keys import NUL, AttributeValue, Item, stored_value
+from eventcore.projections.dynamodb.layouts import Layout
+from eventcore.projections.dynamodb.requests import DynamoDBRequests
 from eventcore.projections.tables import StoredRow
 
 PAGE_ITEMS_MARGIN: Final = 8

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from eventcore.errors import StoreUnavailableError
 from eventcore.projections.columns import INTEGER_MAX
 from eventcore.projections.ownership import check_shape
-from eventcore.projections.postgres_statements import TableStatements
+from eventcore.projections.postgres.statements import TableStatements
 from eventcore.projections.tables import AnyTable, RowT, Table
 from eventcore.stores.postgres.connections import Connection, PostgresConnections
 

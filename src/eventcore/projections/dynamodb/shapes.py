@@ -32,7 +32,7 @@ from typing import Any, Final
 import orjson
 
 from eventcore.projections.columns import StoredValue
-from eventcore.projections.dynamodb_keys import AttributeValue, Item, NamedIndex, Shape
+from eventcore.projections.dynamodb.keys import AttributeValue, Item, NamedIndex, Shape
 from eventcore.projections.read_models import (
     ANALYTICS,
     EVENTS,

@@ -1,0 +1,5 @@
+"""Read models on SQLite."""
+
+from eventcore.projections.sqlite.views import SQLiteViews
+
+__all__ = ["SQLiteViews"]
