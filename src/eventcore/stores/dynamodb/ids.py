@@ -31,10 +31,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-import orjson
-
+from eventcore.errors import StoreError
 from eventcore.events.codec import Codec
-from eventcore.events.recorded import Recorded
+from eventcore.events.recorded import Recorded, event_id_of
 from eventcore.stores.dynamodb.calls import ConditionFailedError, DynamoDBCalls
 from eventcore.stores.dynamodb.chain import Chain
 from eventcore.stores.dynamodb.layout import Keys, Record, TrimmedId, cell_entries, number
@@ -129,6 +128,9 @@ class EventIds:
         """Likewise if they are the events of one append of which the first has an item.
 
         None: see :meth:`whole_at`.
+
+        Raises:
+            StoreError: The first of them is where the item says, and damaged.
         """
         first = indexed(self._calls, self._keys, event_ids[:1]).get(event_ids[0])
         if first is None:
@@ -137,6 +139,7 @@ class EventIds:
         if found is None:
             return None
         if event_ids[0] not in found:
+            self._check_readable(first, event_ids[0])
             return {}
         return {id_: found[id_] for id_ in event_ids if id_ in found}
 
@@ -165,24 +168,32 @@ class EventIds:
         return self.at(places.values(), places)
 
     def at(self, positions: Iterable[int], wanted: Collection[str]) -> dict[str, Recorded[Any]]:
-        """The events at these positions, by their ids.
+        """The events at these positions, by their ids; of damaged ones nobody knows the id.
 
         Raises:
             TrimmedHistoryError: One that is wanted was there, and was trimmed.
         """
         events: dict[str, Recorded[Any]] = {}
         for found in self._found_at(positions):
-            if not isinstance(found, Trimmed):
-                events[event_id_of(found)] = found
-            elif found.event_id in wanted:
-                refuse(self._calls, self._keys, f"event {found.event_id}")
+            if isinstance(found, Trimmed):
+                if found.event_id in wanted:
+                    refuse(self._calls, self._keys, f"event {found.event_id}")
+            elif (event_id := known_id(found.state)) is not None:
+                events[event_id] = found
         return events
 
     def id_at(self, position: int) -> str | None:
-        """Id of the event that is, or was, at a position; None: none is, yet."""
+        """Id of the event that is, or was, at a position; None: none is, yet, or it is damaged."""
         for found in self._found_at([position]):
-            return found.event_id if isinstance(found, Trimmed) else event_id_of(found)
+            return found.event_id if isinstance(found, Trimmed) else known_id(found.state)
         return None
+
+    def _check_readable(self, position: int, event_id: str) -> None:
+        """Refuse a repeat of an event that nobody can read, whatever it is repeated with."""
+        for found in self._found_at([position]):
+            if not isinstance(found, Trimmed) and known_id(found.state) is None:
+                problem = f"event {event_id} at position {position} is damaged"
+                raise StoreError(store=self._calls.name, problem=problem)
 
     def whole_at(
         self, positions: range, wanted: Collection[str]
@@ -333,20 +344,24 @@ def recorded_events(record: Record, codec: Codec) -> list[Recorded[Any] | Trimme
     ]
 
 
-def event_id_of(event: Recorded[Any]) -> str:
-    """Canonical text of an event's id."""
-    return str(event.envelope["id"])
+def known_id(state: bytes) -> str | None:
+    """The event id inside a stored state; None if it has none, or a text that is no id."""
+    event_id = event_id_of(state)
+    # Nothing else is ever looked for, and not every text can be part of a key.
+    return event_id if event_id is not None and EVENT_ID.fullmatch(event_id) else None
 
 
 def placed_ids(record: Record) -> Iterator[tuple[str, int]]:
-    """The ids of the events that are, or were, in a cell, and their positions."""
+    """The ids of the events that are, or were, in a cell, and their positions.
+
+    A damaged event has none, and is passed over: the ids of all others are found without it.
+    """
     if record.is_tombstone:
         return
     for position, entry in enumerate(cell_entries(record.body), start=record.first):
-        if isinstance(entry, TrimmedId):
-            yield entry.event_id, position
-        else:
-            yield str(orjson.loads(entry.state)["id"]), position
+        event_id = entry.event_id if isinstance(entry, TrimmedId) else known_id(entry.state)
+        if event_id is not None:
+            yield event_id, position
 
 
 def _batches(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
