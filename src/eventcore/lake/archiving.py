@@ -46,8 +46,9 @@ from eventcore.lake.layout import (
 )
 from eventcore.lake.manifests import ArchivedFile, Manifest, Plan, manifest_json, read_plan
 from eventcore.lake.reading import Archive
-from eventcore.lake.rows import id_of
+from eventcore.lake.rows import gone_among, id_of
 from eventcore.stores.log import Log
+from eventcore.stores.trimming import TrimmableLog
 
 PACKED_EVENTS: Final = 8_192
 """Events that are packed at once."""
@@ -214,7 +215,12 @@ class Archiver:
         try:
             events = log.read_page(last.until - 1, 1).events
         except TrimmedHistoryError:
-            return  # it was compared, byte by byte, before it was removed
+            # It was compared, byte by byte, before it was removed: if it was this one.
+            assert isinstance(log, TrimmableLog)
+            events = list(self._archive.at([last.until], log.codec).values())
+            if gone_among(log, events):
+                return
+            events = []
         found = events[0] if events else None
         if found is None or (found.position, id_of(found)) != (
             last.until,

@@ -15,7 +15,7 @@ kept: it may be an aggregate's of another program.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,10 +32,10 @@ from eventcore.errors import (
 from eventcore.events.recorded import Recorded
 from eventcore.events.times import to_text
 from eventcore.lake.reading import Archive
-from eventcore.lake.rows import id_of, recorded_of
+from eventcore.lake.rows import gone_among, id_of, recorded_of
 from eventcore.stores.log import Log
 from eventcore.stores.snapshots import SnapshotStore
-from eventcore.stores.trimming import TrimmableLog, TrimsByPlace
+from eventcore.stores.trimming import TrimmableLog
 
 SAVED_KEPT_MAX: Final = 65_536
 """Streams whose saved state's version is remembered while an archive is looked at."""
@@ -115,9 +115,11 @@ class Retention:
         Raises:
             ArchiveDamagedError: A file is not as it was archived. What was removed before stays
                 removed; nothing of that file's segment is.
+            ConfigurationError: The log was trimmed further than this archive reaches, into another.
             TrimRefusedError: The log and the archive hold different events.
             StoreUnavailableError: The log or the archive cannot be reached. Run it again.
         """
+        self._check_reach()
         look = _Look(to_text(before))
         for batch in self._archive.read_batches():
             events = recorded_of(batch, self._log.codec)
@@ -130,9 +132,19 @@ class Retention:
             look.trimmed, look.already, dict(look.kept), 0 if record is None else record.until
         )
 
+    def _check_reach(self) -> None:
+        """Check that the archive holds all that left the log: it is going to be named for that."""
+        record = self._door.trim_record()
+        if record is not None and self._archive.until < record.until:
+            raise ConfigurationError(
+                message=f"The archive {self._archive.url} reaches position {self._archive.until}, "
+                f"and the log was trimmed up to {record.until} into {record.archive}: archive "
+                "there, or bring this one up to that"
+            )
+
     def _covered(self, events: Sequence[Recorded[Any]], look: _Look) -> Iterator[Recorded[Any]]:
         """Those of a batch's events that may go."""
-        gone = self._gone(events)
+        gone = gone_among(self._door, events)
         left = [event for event in events if id_of(event) not in gone]
         look.already += len(events) - len(left)
         streams = sorted({event.stream for event in left} - look.blocked)
@@ -147,19 +159,11 @@ class Retention:
             look.kept[reason] += 1
             look.blocked.add(event.stream)
 
-    def _gone(self, events: Sequence[Recorded[Any]]) -> Collection[str]:
-        """Ids of those of the events that left the log before."""
-        if isinstance(self._door, TrimsByPlace):
-            return self._door.trimmed_among(events)
-        return self._door.trimmed_positions([one for one in map(id_of, events) if one])
-
     def _reason(self, event: Recorded[Any], look: _Look, newest: int) -> str:
         """Why an event has to stay; empty if it may go."""
-        try:
-            if event.timestamp_text >= look.before:
-                return "recent"
-        except UndecodableEventError:
-            return "unreadable"
+        reason = _reason_of_time(event, look.before)
+        if reason:
+            return reason
         if event.version >= newest:
             return "newest"
         if aggregate_class_of(event.category) is None:
@@ -206,3 +210,13 @@ class Retention:
         except ValueError:
             return None
         return state.version if (state.id, state.version) == (id_, snapshot.version) else None
+
+
+def _reason_of_time(event: Recorded[Any], before: str) -> str:
+    """Why an event has to stay for what it says of itself; empty if nothing keeps it."""
+    if not id_of(event):
+        return "unreadable"  # who has no id cannot be known again
+    try:
+        return "recent" if to_text(event.timestamp) >= before else ""
+    except (UndecodableEventError, TypeError, ValueError):
+        return "unreadable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
@@ -9,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eventcore.errors import UndecodableEventError
-from eventcore.events.recorded import Recorded, RecordedReader
+from eventcore.events.recorded import Recorded, RecordedReader, event_id_of
 from eventcore.stores.limits import is_storable
 from eventcore.stores.log import EVERYTHING, LogFilter
+from eventcore.stores.trimming import TrimmableLog, TrimsByPlace
 
 
 def by_position(table: pa.Table) -> pa.Table:
@@ -70,9 +72,25 @@ def recorded_of(batch: pa.RecordBatch, codec: RecordedReader) -> list[Recorded[A
 def id_of(event: Recorded[Any]) -> str:
     """An event's id, canonical text; empty if its bytes are damaged, and do not tell."""
     try:
-        return str(event.event_id)
-    except (UndecodableEventError, AttributeError, ValueError):
+        event_id = str(event.event_id)
+    except (UndecodableEventError, AttributeError, TypeError, ValueError):
         return ""
+    # As it is written, too: what compares bytes would not know it otherwise.
+    return event_id if event_id_of(event.state) == event_id else ""
+
+
+def gone_among(log: TrimmableLog, events: Sequence[Recorded[Any]]) -> set[str]:
+    """Ids of those of an archive's events that left the log.
+
+    Args:
+        log: What they were archived from.
+        events: By position.
+    """
+    if isinstance(log, TrimsByPlace):
+        return log.trimmed_among(events)
+    position_of = {id_of(event): event.position for event in events}
+    places = log.trimmed_positions([one for one in position_of if one])
+    return {one for one, position in places.items() if position_of[one] == position}
 
 
 def _texts(column: pa.Array) -> list[str]:

@@ -264,8 +264,8 @@ class ArchivedLog:
             return self.store.locate(event_ids)
         except TrimmedHistoryError:
             assert isinstance(self.store, TrimmableLog)
-            self.look_again()
             places = self.store.trimmed_positions(event_ids)
+            self.look_again()  # after that: what left by then is in the archive by now
             found = self.archive.at(list(places.values()), self.codec)
             left = [id_ for id_ in event_ids if id_ not in places]
             return {**self.locate(left), **{id_: found[at] for id_, at in places.items()}}

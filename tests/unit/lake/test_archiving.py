@@ -12,6 +12,7 @@ from eventcore.errors import (
     ArchiveOfAnotherLogError,
     ConfigurationError,
     StoreUnavailableError,
+    TrimmedHistoryError,
 )
 from eventcore.events.registry import default_registry
 from eventcore.lake.archiving import Archiver, SegmentLimits
@@ -294,6 +295,23 @@ def test_events_of_damaged_bytes_are_archived_as_they_are(tmp_path, state):
     assert (archive.until, again.events) == (8, 0)
     assert list(archive.read(codec=log.codec)) == list(log.read())
     assert first_damage(archive) is None
+
+
+def test_an_archive_of_another_log_is_refused_where_its_end_left_this_one(tmp_path):
+    one, two = MemoryLog(), MemoryLog()
+    fill(one, 15)
+    fill(two, 3, make=EventMaker(2))
+    into = archived(one, tmp_path / "one")
+    of_another = archived(two, tmp_path / "two")
+    newest = {event.stream: event.position for event in one.read()}
+    old = [event for event in one.read(until=8) if newest[event.stream] != event.position]
+    one.trim(old, archive=into.url)
+    with pytest.raises(TrimmedHistoryError):
+        one.read_page(2, 1)
+
+    with pytest.raises(ArchiveOfAnotherLogError):
+        run(of_another, one)
+    assert run(into, one).events == 0
 
 
 def test_few_events_wait_for_more_but_not_those_of_a_full_segment(tmp_path):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 
 from eventcore.aggregates import Aggregate, Order, User
@@ -29,7 +30,7 @@ from eventcore.stores.trimming import TrimmableLog
 from eventcore.testing import EventMaker
 from eventcore.testing.scenarios import START, SteppingClock
 from tests.dynamodb import DynamoDBPlace
-from tests.unit.lake.logs import archived
+from tests.unit.lake.logs import archived, run
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -154,6 +155,70 @@ def test_a_damaged_event_stays_and_keeps_no_others_from_leaving(store, tmp_path)
         assert report.trimmed == 2
         assert report.kept == {"unreadable": 1, "behind": 1, "newest": 1}
         assert [one.version for one in app.log.read_stream("system-bad", after=1)] == [2, 3]
+
+
+def _health(at: Any, event_id: Any = "1e7f3a52-0000-4000-8000-000000000000") -> bytes:
+    return orjson.dumps({"v": 1, "id": event_id, "at": at, "data": {}})
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"{damaged",
+        b"",
+        _health(at=5),
+        _health(at=None),
+        _health(at="junk"),
+        _health(at="2020-01-01T00:00:00.000000"),
+        _health(at="2020-01-01T00:00:00.000000Z", event_id=None),
+        _health(at="2020-01-01T00:00:00.000000Z", event_id=5),
+        _health(at="2020-01-01T00:00:00.000000Z", event_id="1E7F3A52-0000-4000-8000-000000000000"),
+        _health(at="2020-01-01T00:00:00.000000Z")[:-3],
+        _health(at="2020-01-01T00:00:00.000000Z").replace(b"T00", b"T\xff0"),
+        _health(at="2020-01-01T00:00:00.000000Z").replace(b"f3a52", b"f\xffa52"),
+    ],
+)
+@pytest.mark.parametrize("ends", [False, True])
+def test_whatever_is_damaged_of_an_event_the_others_are_archived_and_leave(
+    store, tmp_path, *, state, ends
+):
+    make, kind = EventMaker(), "system.health.check"
+    with open_shop(store) as app:
+        app.log.append([StreamAppend("system-good", 0, make.many(3, kind))])
+        damaged = make(kind)._replace(state=state)
+        behind = [] if ends else make.many(2, kind)
+        app.log.append([StreamAppend("system-bad", 0, [make(kind), damaged, *behind])])
+        if not ends:
+            app.log.append([StreamAppend("system-later", 0, make.many(2, kind))])
+        archive = archived(app.log, tmp_path / "lake", events_max=3)
+
+        report = Retention(archive, app.log).trim(before=LATER)
+        again = Retention(archive, app.log).trim(before=LATER)
+
+        assert report.trimmed == (3 if ends else 4)
+        assert (again.trimmed, again.already) == (0, report.trimmed)
+        assert report.kept.pop("behind", 0) == (0 if ends else 2)
+        assert report.kept == {"unreadable": 1, "newest": 1 if ends else 2}
+        assert run(archive, app.log).events == 0
+
+
+def test_an_archive_that_reaches_less_far_than_the_log_was_trimmed_is_refused(store, tmp_path):
+    with open_shop(store) as app:
+        fill(app)
+        few = archived(app.log, tmp_path / "few")
+        app.append(
+            *[
+                SystemHealthCheck(
+                    service_name="shop", status="ok", response_time=0.5, error_count=number
+                )
+                for number in range(3)
+            ]
+        )
+        whole = archived(app.log, tmp_path / "whole")
+        assert Retention(whole, app.log).trim(before=LATER).until > few.until
+
+        with pytest.raises(ConfigurationError, match=r"few reaches .*whole: archive there"):
+            Retention(few, app.log).trim(before=LATER)
 
 
 def test_an_application_on_a_trimmed_log_works_as_before(store, tmp_path):

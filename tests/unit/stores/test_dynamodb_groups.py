@@ -169,6 +169,36 @@ def test_a_leader_who_is_interrupted_leaves_nobody_waiting(held: Held, place: st
     assert held.outcomes["next-1"].versions == (1,)
 
 
+@pytest.mark.parametrize("place", ["_chosen", "_hand_on"])
+def test_one_who_is_interrupted_with_the_line_in_its_hands_drops_nobody(
+    held: Held, place: str
+) -> None:
+    appending = held.log._appending
+    step = getattr(appending, place)
+    left = [1]
+    held.start(held.request("first-1"))
+    assert held.entered.wait(HANG_SECONDS)
+    held.start(held.request("a-1"))
+    held.in_line(1)
+    held.start(held.request("b-1"))
+    held.in_line(2)
+
+    def interrupted(*arguments: Any) -> Any:
+        # The first one who leads goes on as if nothing was: "_chosen" is behind it already.
+        if left and left.pop():
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    with _replaced(appending, place, interrupted):
+        held.finish()
+
+    assert KeyboardInterrupt in held.outcomes.values()
+    assert held.outcomes["b-1"] == done(2 if place == "_chosen" else 3)
+    held.start(held.request("next-1"))
+    held.finish()
+    assert held.outcomes["next-1"].versions == (1,)
+
+
 @contextmanager
 def _replaced(appending: Any, name: str, by: Any) -> Iterator[None]:
     """Replace a step for all but the transaction that is held already."""

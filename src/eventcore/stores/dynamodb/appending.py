@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from eventcore.errors import LimitExceededError, StoreUnavailableError
@@ -120,19 +121,25 @@ class Appending:
         return True
 
     def _leave(self, request: Request) -> None:
-        """A caller goes, served or interrupted; nobody behind it may wait for it.
+        """A caller goes, served or interrupted; nobody behind it may wait for it."""
+        try:
+            self._hand_on(request)
+        except BaseException:
+            self._hand_on(request)  # interrupted once more, before it was done
+            raise
 
-        All in one hold of the lock: the caller before may be handing on to it at this moment.
-        """
+    def _hand_on(self, request: Request) -> None:
+        """All in one hold of the lock: the caller before may be handing on to it at this moment."""
         with self._lock:
             if not request.is_done and request in self._line:
                 self._line.remove(request)
             if not request.leads:
                 return
-            request.leads = False
             # Interrupted between taking requests out of the line and writing them.
             self._fail(self._taken, self._interrupted())
             self._taken = []
+            self._line = deque(one for one in self._line if not one.is_done)
+            request.leads = False
             if self._line:
                 self._line[0].leads = True
                 self._line[0].turn.set()
@@ -169,32 +176,35 @@ class Appending:
     def _take(self) -> list[Request]:
         """The next requests that may share a transaction, in the order they came."""
         with self._lock:
-            first = self._line.popleft()
-            taken, left = [first], deque[Request]()
-            self._taken = taken
-            if not first.can_share or not self._line:
-                return taken
-            streams = {head.stream for head in first.heads}
-            items, events, size = 1 + first.items, len(first.rows), first.state_bytes
-            while self._line and len(taken) < TRANSACTION_ITEMS_MAX:
-                one = self._line.popleft()
-                fits = (
-                    one.can_share
-                    and items + one.items <= TRANSACTION_ITEMS_MAX
-                    and events + len(one.rows) <= CELL_EVENTS_MAX
-                    and size + one.state_bytes <= GROUP_BYTES_MAX
-                    and streams.isdisjoint(head.stream for head in one.heads)
-                )
-                if not fits:
-                    left.append(one)
-                    continue
-                taken.append(one)
-                streams.update(head.stream for head in one.heads)
-                items, events = items + one.items, events + len(one.rows)
-                size += one.state_bytes
-            left.extend(self._line)
-            self._line = left
+            taken, left = self._chosen()
+            # In one step: whoever is interrupted has taken them, or they are still in line.
+            self._taken, self._line = taken, left
             return taken
+
+    def _chosen(self) -> tuple[list[Request], deque[Request]]:
+        """Those in line that may share a transaction with the first of it, and the others."""
+        first = self._line[0]
+        taken, left = [first], deque[Request]()
+        streams = {head.stream for head in first.heads}
+        items, events, size = 1 + first.items, len(first.rows), first.state_bytes
+        for one in islice(self._line, 1, None):
+            fits = (
+                first.can_share
+                and one.can_share
+                and len(taken) < TRANSACTION_ITEMS_MAX
+                and items + one.items <= TRANSACTION_ITEMS_MAX
+                and events + len(one.rows) <= CELL_EVENTS_MAX
+                and size + one.state_bytes <= GROUP_BYTES_MAX
+                and streams.isdisjoint(head.stream for head in one.heads)
+            )
+            if not fits:
+                left.append(one)
+                continue
+            taken.append(one)
+            streams.update(head.stream for head in one.heads)
+            items, events = items + one.items, events + len(one.rows)
+            size += one.state_bytes
+        return taken, left
 
     def _write(self, requests: Sequence[Request]) -> None:
         """Write requests in one transaction; those that keep it from being done are left out."""
