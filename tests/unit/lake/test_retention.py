@@ -1,6 +1,7 @@
 """Retention: only what an archive holds and a saved state covers leaves the log."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,9 +23,11 @@ from eventcore.errors import (
 from eventcore.events.catalogue import OrderItem, SystemHealthCheck
 from eventcore.events.codec import Codec
 from eventcore.events.recorded import Recorded
+from eventcore.lake.reading import open_archive
 from eventcore.lake.retention import Retention
 from eventcore.lake.stitching import ArchivedLog
 from eventcore.stores.log import ANY_VERSION, StreamAppend, store_of
+from eventcore.stores.memory.log import MemoryLog
 from eventcore.stores.snapshots import SnapshotStore
 from eventcore.stores.trimming import TrimmableLog
 from eventcore.testing import EventMaker
@@ -200,6 +203,31 @@ def test_whatever_is_damaged_of_an_event_the_others_are_archived_and_leave(
         assert report.kept.pop("behind", 0) == (0 if ends else 2)
         assert report.kept == {"unreadable": 1, "newest": 1 if ends else 2}
         assert run(archive, app.log).events == 0
+
+
+def test_events_that_leave_while_they_are_located_are_found(tmp_path, monkeypatch):
+    with closing(MemoryLog()) as log:
+        events = EventMaker().many(10)
+        log.append([StreamAppend("order-1", 0, events[:5])])
+        archive = archived(log, tmp_path / "lake")
+        log.trim(list(log.read(until=2)), archive=archive.url)
+        stitched = ArchivedLog(open_archive(archive.url), log)
+        log.append([StreamAppend("order-1", 5, events[5:])])
+        trimmed_positions = log.trimmed_positions
+
+        def late(ids: Sequence[str]) -> Mapping[str, int]:
+            monkeypatch.setattr(log, "trimmed_positions", trimmed_positions)
+            run(archive, log)
+            log.trim(list(log.read(2, until=8)), archive=archive.url)
+            return trimmed_positions(ids)
+
+        monkeypatch.setattr(log, "trimmed_positions", late)
+        found = stitched.locate([events[0].event_id, events[5].event_id])
+
+        assert {id_: event.position for id_, event in found.items()} == {
+            events[0].event_id: 1,
+            events[5].event_id: 6,
+        }
 
 
 def test_an_archive_that_reaches_less_far_than_the_log_was_trimmed_is_refused(store, tmp_path):
