@@ -161,6 +161,7 @@ class _Repair:
                 expected=f"one of format {FORMAT}",
                 action="Use the version of eventcore that made it",
             ) from error
+        # After the sequencer: nobody makes that item any more who has not made it yet.
         with contextlib.suppress(ConditionFailedError):  # it was never trimmed
             closed: dict[str, int | str] = {":closed": TRIMS_CLOSED}
             self._update(self._keys.trims, "SET t = :closed", "attribute_exists(pk)", closed)

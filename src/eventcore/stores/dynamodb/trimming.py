@@ -35,6 +35,7 @@ from eventcore.stores.dynamodb.calls import (
 from eventcore.stores.dynamodb.chain import Chain
 from eventcore.stores.dynamodb.ids import EVENT_ID
 from eventcore.stores.dynamodb.layout import (
+    FORMAT,
     CellEvent,
     Keys,
     Record,
@@ -61,6 +62,10 @@ from eventcore.stores.trimming import check_trim
 
 ROUNDS_MAX: Final = 20
 """How often a trim looks again because others trimmed the same events meanwhile."""
+
+NOTES_MAX: Final = 20
+"""How often it is noted that a log is trimmed for the first time: every append of others touches
+the sequencer as well."""
 
 REWRITTEN_ITEMS_MAX: Final = TRANSACTION_ITEMS_MAX - 1
 """Cells and items of streams in one transaction of a trim, beside the check of how far it goes."""
@@ -308,15 +313,17 @@ class Trimming:
             put: dict[str, Any] = {
                 "TableName": self._keys.table,
                 "Item": {**self._keys.trims, **wanted},
-                "ConditionExpression": IS_ABSENT,
             }
-            if there:
-                put["ConditionExpression"] = "c = :until AND a = :archive AND t = :identity"
-                put["ExpressionAttributeValues"] = {
-                    ":until": there["c"],
-                    ":archive": there["a"],
-                    ":identity": identity,
-                }
+            if not there:
+                if self._note_first(put):
+                    return
+                continue
+            put["ConditionExpression"] = "c = :until AND a = :archive AND t = :identity"
+            put["ExpressionAttributeValues"] = {
+                ":until": there["c"],
+                ":archive": there["a"],
+                ":identity": identity,
+            }
             try:
                 self._calls.call("PutItem", put)
             except ConditionFailedError:
@@ -324,6 +331,34 @@ class Trimming:
             return
         problem = "others trim it as well"
         raise StoreUnavailableError(store=self._calls.name, problem=problem)
+
+    def _note_first(self, put: Mapping[str, Any]) -> bool:
+        """Note it in a table that was never trimmed; False: another trim was faster.
+
+        No item tells then whose table it is, so the sequencer has to. A repair closes that before
+        it looks whether there is anything to close here.
+
+        Raises:
+            LogRestoredError: It is another table, or a repair goes on. Nothing was noted.
+        """
+        check = {
+            "TableName": self._keys.table,
+            "Key": self._keys.sequencer,
+            "ConditionExpression": "f = :format AND t = :identity",
+            "ExpressionAttributeValues": {
+                ":format": {"N": str(FORMAT)},
+                ":identity": {"S": self._writing.identity},
+            },
+        }
+        refused = self._transact(
+            [{"ConditionCheck": check}, {"Put": {**put, "ConditionExpression": IS_ABSENT}}],
+            sends_max=NOTES_MAX,
+        )
+        if 0 in refused:
+            self._writing.check_current()
+            problem = f"table {self._keys.table} was repaired meanwhile"
+            raise LogRestoredError(store=self._calls.name, problem=problem)
+        return not refused
 
     def _remove(self, leaving: Sequence[_Leaving]) -> bool:
         """Remove events, oldest first; False: an item is not what was looked at."""
@@ -346,30 +381,33 @@ class Trimming:
 
     def _rewrite(self, halves: Sequence[_Half], until: int) -> bool:
         """Put items in place of what they were, all or none; False: one is something else now."""
-        request = {
-            "TransactItems": [
-                self._check(until),
-                *({"Put": replacement(self._keys, half.item, half.body)} for half in halves),
-            ],
-            "ClientRequestToken": os.urandom(TOKEN_BYTES).hex(),
-        }
+        puts = [{"Put": replacement(self._keys, half.item, half.body)} for half in halves]
+        if self._transact([self._check(until), *puts]):
+            # Or an earlier attempt was done after all: seen at the next look.
+            return False
+        for half in halves:
+            half.item = replaced(half.item, half.body)
+        return True
+
+    def _transact(
+        self, actions: Sequence[Mapping[str, Any]], *, sends_max: int = SENDS_MAX
+    ) -> list[int]:
+        """Do all of it, or nothing; gives which of the actions have a condition that fails."""
+        request = {"TransactItems": actions, "ClientRequestToken": os.urandom(TOKEN_BYTES).hex()}
         pauses = Pauses(self._calls.sleep)
-        for attempt in range(SENDS_MAX):
+        for attempt in range(sends_max):
             if attempt:
                 pauses.pause()
             try:
                 self._calls.call("TransactWriteItems", request)
             except TransactionCanceledError as error:
-                if error.failed_conditions:
-                    # Or an earlier attempt was done after all: seen at the next look.
-                    return False
+                if failed := error.failed_conditions:
+                    return failed
                 check_passing(self._calls.name, error)
             except StoreUnavailableError:
                 continue
             else:
-                for half in halves:
-                    half.item = replaced(half.item, half.body)
-                return True
+                return []
         problem = "nobody answered while events were removed; those that were not still are there"
         raise StoreUnavailableError(store=self._calls.name, problem=problem)
 
