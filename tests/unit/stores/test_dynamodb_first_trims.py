@@ -133,3 +133,42 @@ def test_two_that_trim_for_the_first_time_note_the_greater_of_both() -> None:
 
     assert log.trim_record() == TrimRecord(chosen[-1].position, ARCHIVE)
     assert_is_whole(tables, events)
+
+
+def test_a_trim_removes_nothing_from_a_table_that_was_restored_while_it_looked() -> None:
+    tables, restore, events = restored_before_its_newest_event()
+    log = opened(tables)
+    look = log._trimming._look
+
+    def looked(events: Any) -> Any:
+        leaving = look(events)
+        restore()
+        return leaving
+
+    log._trimming._look = looked  # type: ignore[method-assign]
+    with pytest.raises(LogRestoredError):
+        log.trim(events[:3], archive=ARCHIVE)
+
+    repair(DynamoDBCalls(tables), Keys(TABLE))
+    assert_was_never_trimmed(tables)
+
+
+def test_a_long_trim_ends_where_the_table_is_restored() -> None:
+    tables, events = filled_tables()
+    log = opened(tables)
+    rewrite = log._trimming._rewrite
+    rewritten: list[int] = []
+
+    def then_restored(halves: Any, until: int) -> bool:
+        is_done = rewrite(halves, until)
+        rewritten.append(until)
+        tables._made[TABLE] += 60.0
+        return is_done
+
+    log._trimming._rewrite = then_restored  # type: ignore[method-assign]
+    with pytest.raises(LogRestoredError):
+        log.trim(covered(events), archive=ARCHIVE)
+
+    assert len(rewritten) == 1
+    repair(DynamoDBCalls(tables), Keys(TABLE))
+    assert_is_whole(tables, events)

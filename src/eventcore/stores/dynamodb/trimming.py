@@ -161,6 +161,8 @@ class Trimming:
             removed = len(leaving) if removed is None else removed
             if not leaving:
                 return removed
+            # While it looked the table may have been restored, and not been repaired yet.
+            self._writing.check_current()
             self._note(leaving[-1].event.position, archive)
             if self._remove(leaving):
                 return removed
@@ -371,6 +373,7 @@ class Trimming:
             if items > REWRITTEN_ITEMS_MAX or size + _size(more) > REWRITTEN_BYTES_MAX:
                 if not self._rewrite(list(touched), until):
                     return False
+                self._writing.check_current()
                 touched, size, more = {}, 0, [one.cell, one.stream]
             touched.update(dict.fromkeys(more))
             size += _size(more)

@@ -132,8 +132,9 @@ class Writing:
         Repeated when the answer got lost: what was reserved for it is a hole then.
 
         Raises:
-            LogRestoredError: The table is another one since the log was opened, or a repair closed
-                the log. Nothing was reserved.
+            LogRestoredError: The log was made anew since it was opened, or a repair closed or
+                signed it. Nothing was reserved. A restored copy that was not repaired is not
+                noticed: its sequencer is that of the table it is a copy of.
             SchemaMismatchError: The log is of another format now, or the table is gone.
         """
         try:
