@@ -220,7 +220,7 @@ def attribute_flips(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if "N" in value:
         digits = value["N"]
         for at, digit in enumerate(digits):
-            for other in {"0", "1", "5", "9"} - {digit}:
+            for other in sorted({"0", "1", "5", "9"} - {digit}):
                 yield {"N": str(int(digits[:at] + other + digits[at + 1 :]))}
         yield {"N": digits + "0"}
     else:
@@ -273,7 +273,9 @@ def test_bytes_of_items_in_dynamodb_itself(dynamodb: DynamoDBPlace, tmp_path: Pa
         checks = sealed(log, tmp_path)
         assert verify_log(log, checks).sealed == 6
         count = 0
-        for item in administrator.scan(TableName=dynamodb.table)["Items"]:
+        items = administrator.scan(TableName=dynamodb.table)["Items"]
+        keys = [{"pk": item["pk"], "sk": item["sk"]} for item in items]
+        for item in items:
             if not is_of_the_log(item["pk"]["S"]):
                 continue
             for name in sorted(item.keys() - {"pk", "sk"}):
@@ -284,6 +286,11 @@ def test_bytes_of_items_in_dynamodb_itself(dynamodb: DynamoDBPlace, tmp_path: Pa
                     assert is_refused_or_found(opened, checks), (item["pk"], name, changed)
                     administrator.put_item(TableName=dynamodb.table, Item=item)
                     count += 1
+            # Where a damaged record seemed to leave a hole, a reader closed it.
+            for there in administrator.scan(TableName=dynamodb.table)["Items"]:
+                key = {"pk": there["pk"], "sk": there["sk"]}
+                if is_of_the_log(key["pk"]["S"]) and key not in keys:
+                    administrator.delete_item(TableName=dynamodb.table, Key=key)
 
         assert count > 20
         assert verify_log(log, checks).ok
