@@ -266,15 +266,22 @@ def test_two_projections_in_one_table_have_positions_of_their_own(dynamodb, monk
         monkeypatch.setenv(name, value)
     app = Kennel()
     positions: list[int | None] = []
+
+    class Watched(Counters):
+        """Looks where it is before anything is processed."""
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            positions.append(self.max_tracking_id("Kennel"))
+
     id_ = app.register(Dog)
     for projection in (Counting, CountingAgain):
         last = app.add_trick(id_, "sit")
         with ProjectionRunner(
-            application_class=Kennel, projection_class=projection, view_class=Counters
+            application_class=Kennel, projection_class=projection, view_class=Watched
         ) as runner:
-            before = runner.projection.view.max_tracking_id("Kennel")
             runner.wait(last, timeout=PATIENCE_SECONDS)
-            positions += [before, runner.projection.view.max_tracking_id("Kennel")]
+            positions.append(runner.projection.view.max_tracking_id("Kennel"))
     app.close()
 
     assert positions == [None, 2, None, 3]
