@@ -1,5 +1,6 @@
 """What every test shares: the header of the report, hypothesis profiles, and the data folder."""
 
+import faulthandler
 import importlib.metadata
 import os
 import platform
@@ -11,9 +12,13 @@ from typing import NoReturn
 
 import hypothesis
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import HealthCheck, settings
 
 from tests import backends
+
+TAKE_DOWN_SECONDS_MAX = 120
+"""How long the fixtures of a test that failed may take to end; then its process is ended."""
 
 pytest_plugins = ["tests.postgres", "tests.dynamodb", "tests.s3"]
 
@@ -34,6 +39,40 @@ settings.register_profile(
     deadline=timedelta(seconds=60),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Limit the time of what follows a failure.
+
+    Both limits of time end with the first failure of a test, for the sake of a debugger. What the
+    test left behind may keep its fixtures from ever being taken down.
+    """
+    if not isinstance(node, pytest.Item):
+        return
+    stderr = node.config.stash[fault_handler_stderr_fd_key]
+    faulthandler.dump_traceback_later(TAKE_DOWN_SECONDS_MAX, file=stderr, exit=True)
+
+
+class FailuresAtOnce:
+    """Prints a failure when it happens: a run that is cut off prints no summary."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Called in the process that prints, of a test in any."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and reporter is not None:
+            reporter.ensure_newline()
+            reporter.section(f"{report.nodeid}, {report.when}", sep="_", red=True)
+            reporter.write_line(report.longreprtext)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what prints failures, in the process that prints."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailuresAtOnce(config))
 
 
 def pytest_report_header() -> list[str]:

@@ -66,7 +66,8 @@ class Place:
         return (self.folder / word).exists()
 
     def say(self, word: str, text: str = "") -> None:
-        part = self.folder / f"{word}.{os.getpid()}.part"
+        # Not to be taken for the word itself while it is being written.
+        part = self.folder / f"part-{os.getpid()}-{word}"
         part.write_text(text)
         part.rename(self.folder / word)
 

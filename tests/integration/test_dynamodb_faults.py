@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -63,6 +64,7 @@ class FaultyBoto:
         self._http = self._transport._http
         self._transport._http = self
         self._chance = random.Random(seed)
+        self._codes: dict[str, Iterator[str]] = {}
         self.share = 0.0
         self.injected: Counter[str] = Counter()
         self.happened: dict[int, list[Happened]] = {}
@@ -95,17 +97,7 @@ class FaultyBoto:
         if self._chance.random() >= self.share:
             return self._http.send(request)
         operation = request.headers["X-Amz-Target"].rpartition(".")[2]
-        codes = [
-            "ThrottlingException",
-            "ProvisionedThroughputExceededException",
-            "InternalServerError",
-            "ServiceUnavailable",
-            "timeout",
-            "TransactionConflictException",
-        ]
-        if operation == "TransactWriteItems":
-            codes[-1] = "TransactionCanceledException"
-        code = self._chance.choice(codes)
+        code = next(self._codes.setdefault(operation, _codes(operation)))
         self.injected[code] += 1
         if code == "timeout":
             raise ReadTimeoutError(endpoint_url=request.url)
@@ -119,6 +111,21 @@ class FaultyBoto:
             ]
         status = 500 if code in {"InternalServerError", "ServiceUnavailable"} else 400
         return AWSResponse(request.url, status, {}, Body(json.dumps(answer).encode()))
+
+
+def _codes(operation: str) -> Iterator[str]:
+    """What an operation fails with, one after the other: all are met in a short run."""
+    conflict = {"TransactWriteItems": "TransactionCanceledException"}
+    return cycle(
+        [
+            conflict.get(operation, "TransactionConflictException"),
+            "ThrottlingException",
+            "ProvisionedThroughputExceededException",
+            "InternalServerError",
+            "ServiceUnavailable",
+            "timeout",
+        ]
+    )
 
 
 def test_everything_holds_and_is_done_though_one_call_in_twenty_fails(  # noqa: C901, PLR0915 - one story

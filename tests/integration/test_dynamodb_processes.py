@@ -69,7 +69,7 @@ def test_a_log_is_refused_in_a_forked_child_and_the_parents_goes_on(
         log._chain._lock,
         log._ids._index_lock,
         log._ids._recent_lock,
-        log._bell._condition,
+        log._bell._lock,
     ]
     with log.subscribe() as subscription:
         for lock in held:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.dynamodb import DynamoDBPlace
 from tests.integration.dynamodb_race import Race
-from tests.integration.races import lost_race
+from tests.integration.races import lose_race
 from tests.property.stores.dynamodb_promises import Violation
 
 pytestmark = [pytest.mark.dynamodb, pytest.mark.slow]
@@ -33,4 +33,4 @@ def test_the_same_race_finds_a_bug(dynamodb: DynamoDBPlace, tmp_path: Path, muta
             place, folder, commits=60, faults=0.2, kill_seconds=30.0, mutant=mutant, seed=number
         ).run()
 
-    lost_race(race, Violation)
+    lose_race(race, Violation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -40,6 +41,7 @@ ARCHIVE = "s3://bucket/lake"
 WRITERS = 3
 APPENDS_EACH = 60
 TOTAL = WRITERS * APPENDS_EACH * 2
+LONG_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -174,11 +176,15 @@ class Race:
         self.archive = open_archive(str(folder))
         self.whole = ArchivedLog(self.archive, log)
         self.left = WRITERS
+        self.trimmed = threading.Event()
         self.followed: list[Recorded[Any]] = []
 
     def write(self, writer: int) -> None:
         make = EventMaker(series=writer + 1)
         for number in range(APPENDS_EACH):
+            if number == APPENDS_EACH // 2:
+                # So that there are trims between the writes, however fast who is.
+                assert self.trimmed.wait(LONG_SECONDS)
             self.log.append([StreamAppend(f"own-{writer}", 2 * number, make.many(2))])
         self.left -= 1
 
@@ -190,6 +196,8 @@ class Race:
         while self.left:
             Archiver(self.archive, limits=SegmentLimits(events_max=50)).run(self.log)
             trim_until(self.whole, self.archive.until)
+            if self.archive.until:
+                self.trimmed.set()
 
 
 def test_trims_between_writers_and_followers_lose_nothing(log: PostgresLog, tmp_path: Path):
@@ -207,6 +215,4 @@ def test_trims_between_writers_and_followers_lose_nothing(log: PostgresLog, tmp_
     for writer in range(WRITERS):
         stream = race.whole.read_stream(f"own-{writer}")
         assert [event.version for event in stream] == list(range(1, 2 * APPENDS_EACH + 1))
-    record = log.trim_record()
-    assert record is not None
-    assert record.until > TOTAL // 2
+    assert log.trim_record() is not None

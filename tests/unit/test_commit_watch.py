@@ -292,7 +292,7 @@ def test_a_forked_child_looks_for_itself_while_the_parent_waits(path, watch):
     held, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with watch._shared.condition:  # which the child could never have
+        with watch._shared.lock:  # which the child could never have
             held.set()
             forked.wait()
 

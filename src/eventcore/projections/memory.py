@@ -17,7 +17,6 @@ from eventcore.projections.definitions import (
 )
 from eventcore.projections.ownership import check_own, check_shape, names_of, rebuilding
 from eventcore.projections.projection import Projection
-from eventcore.projections.signals import LocalSignal
 from eventcore.projections.snapshots import SNAPSHOT_ROWS
 from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table, check_limit
 from eventcore.projections.transactions import (
@@ -27,6 +26,7 @@ from eventcore.projections.transactions import (
     revisions_after,
 )
 from eventcore.stores.following import CommitSignal
+from eventcore.stores.signals import LocalSignal
 
 _NAME = "memory views"
 

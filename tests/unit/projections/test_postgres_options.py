@@ -33,7 +33,7 @@ def test_read_models_elsewhere_obey_the_options_of_their_url(postgres_schema: Po
         kept = app.views
         assert isinstance(kept, PostgresViews)
         assert kept.connections.prepare is False
-        assert kept.connections._free._value == 3
+        assert kept.connections._free.count == 3
         assert not is_announced(app, postgres_schema, wait_seconds=SILENCE_SECONDS)
 
     with pytest.raises(Exception, match="closed"):

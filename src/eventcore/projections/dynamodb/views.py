@@ -35,11 +35,11 @@ from eventcore.projections.dynamodb.tables import (
 from eventcore.projections.ownership import check_own, check_shape
 from eventcore.projections.projection import Projection
 from eventcore.projections.shares import Register
-from eventcore.projections.signals import LocalSignal
 from eventcore.projections.tables import AnyTable, Key, RowT, StoredRow, Table, check_limit
 from eventcore.projections.transactions import Checkpoint, Renaming, TableChanges
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.following import CommitSignal
+from eventcore.stores.signals import LocalSignal
 
 COUNTED_ROWS_MAX: Final = 10_000
 """A table that DynamoDB says has more is not counted row by row: that would read all of it."""

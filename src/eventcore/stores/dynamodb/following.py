@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Final
+
+from eventcore.stores.signals import LocalSignal
 
 LOOK_FIRST_SECONDS: Final = 0.01
 LOOK_SECONDS_MAX: Final = 0.5
@@ -11,38 +12,14 @@ LOOK_SECONDS_MAX: Final = 0.5
 small reads a second when nothing happens, a delay of milliseconds when something does."""
 
 
-class CommitBell:
-    """Wakes the followers of one log within one process."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._rings = 0
-
-    def token(self) -> int:
-        """A mark of now."""
-        with self._condition:
-            return self._rings
-
-    def wait(self, token: int, timeout_seconds: float) -> bool:
-        """Sleep until it rang since ``token``."""
-        with self._condition:
-            return self._condition.wait_for(lambda: self._rings != token, timeout_seconds)
-
-    def notify(self) -> None:
-        """Ring."""
-        with self._condition:
-            self._rings += 1
-            self._condition.notify_all()
-
-
 class TailWatch:
     """When one follower looks again; see :class:`eventcore.stores.following.CommitSignal`.
 
     Args:
-        bell: Of the log it follows.
+        bell: Rung by appends to the log it follows.
     """
 
-    def __init__(self, bell: CommitBell) -> None:
+    def __init__(self, bell: LocalSignal) -> None:
         self._bell = bell
         self._pause_seconds = LOOK_FIRST_SECONDS
         self._has_waited = True

@@ -18,7 +18,7 @@ from eventcore.stores.dynamodb.ahead import SEGMENTS_AHEAD
 from eventcore.stores.dynamodb.appending import RACES_MAX, Appending
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Pauses
 from eventcore.stores.dynamodb.chain import FENCE_SECONDS, Chain
-from eventcore.stores.dynamodb.following import CommitBell, TailWatch
+from eventcore.stores.dynamodb.following import TailWatch
 from eventcore.stores.dynamodb.ids import EventIds, Trimmed, recorded_events
 from eventcore.stores.dynamodb.integrity import Integrity
 from eventcore.stores.dynamodb.layout import Keys, Record, StreamEvent
@@ -46,6 +46,7 @@ from eventcore.stores.log import (
 from eventcore.stores.paging import read_all
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.repeats import repeated_append
+from eventcore.stores.signals import LocalSignal
 from eventcore.stores.trimming import TrimRecord
 
 ITEMS_PER_PAGE_MAX: Final = 1_000
@@ -99,7 +100,7 @@ class DynamoDBLog(Memories):
             calls.close()
             raise
         self._name = calls.name
-        self._bell = CommitBell()
+        self._bell = LocalSignal()
         self._writing = Writing(calls, self.keys, identity)
         self._chain = Chain(
             calls,

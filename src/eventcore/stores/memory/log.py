@@ -34,6 +34,7 @@ from eventcore.stores.log import (
 from eventcore.stores.paging import read_all
 from eventcore.stores.refusals import Refusal
 from eventcore.stores.repeats import repeated_append
+from eventcore.stores.signals import LocalSignal
 from eventcore.stores.snapshots import Snapshot
 from eventcore.stores.trimming import TrimRecord, check_trim, refuse_trimmed
 
@@ -55,7 +56,7 @@ class MemoryLog:
         self.codec = codec or Codec()
         self.limits = limits
         self._lock = threading.Lock()
-        self._committed = threading.Condition()
+        self._signal = LocalSignal()
         self._rows: list[_Row | None] = []  # None where an event was trimmed
         self._streams: dict[str, list[_Row | None]] = {}
         self._trimmed: dict[str, int] = {}
@@ -63,7 +64,6 @@ class MemoryLog:
         self._by_id: dict[str, _Row] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._refusals: dict[tuple[str, str], Refusal] = {}
-        self._signals = 0
         self._closed = False
 
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
@@ -334,19 +334,15 @@ class MemoryLog:
 
     def token(self) -> int:
         """A mark of now; see :class:`eventcore.stores.following.CommitSignal`."""
-        with self._committed:
-            return self._signals
+        return self._signal.token()
 
     def wait(self, token: int, timeout_seconds: float) -> bool:
         """Sleep until something was committed since ``token``."""
-        with self._committed:
-            return self._committed.wait_for(lambda: self._signals != token, timeout_seconds)
+        return self._signal.wait(token, timeout_seconds)
 
     def notify(self) -> None:
         """Wake everybody who waits."""
-        with self._committed:
-            self._signals += 1
-            self._committed.notify_all()
+        self._signal.notify()
 
     def close(self) -> None:
         """See :meth:`eventcore.stores.log.Log.close`."""

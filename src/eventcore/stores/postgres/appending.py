@@ -26,6 +26,7 @@ from eventcore.stores.log import AppendResult
 from eventcore.stores.postgres.connections import POOL_TIMEOUT_SECONDS, PostgresConnections
 from eventcore.stores.postgres.lanes import Lane
 from eventcore.stores.postgres.requests import Batch, Request, distribute, statement_for
+from eventcore.stores.signals import Slots
 
 SHARED_EVENTS_MAX: Final = 1_000
 """Events in a statement shared by several callers."""
@@ -65,7 +66,7 @@ class Appending:
         self._sent: dict[Lane, float] = {}
         self._opening: list[float] = []
         self._alone: list[Lane] = []
-        self._alone_free = threading.Semaphore(ALONE_MAX)
+        self._alone_free = Slots(ALONE_MAX)
         self._closed = False
 
     def append(self, request: Request) -> AppendResult | None:
@@ -99,7 +100,7 @@ class Appending:
     def alone(self) -> Iterator[Lane]:
         """A lane for statements of one caller, which wait for locks as long as it takes."""
         self._connections.check_usable()
-        if not self._alone_free.acquire(timeout=POOL_TIMEOUT_SECONDS):
+        if not self._alone_free.take(POOL_TIMEOUT_SECONDS):
             message = f"no connection for appending was free for {POOL_TIMEOUT_SECONDS:.0f} s"
             raise psycopg.OperationalError(message)
         lane: Lane | None = None
@@ -117,7 +118,7 @@ class Appending:
                         self._alone.append(lane)
                 if not is_kept:
                     lane.close()
-            self._alone_free.release()
+            self._alone_free.give_back()
 
     def append_alone(self, request: Request) -> AppendResult | None:
         """Write an append in a statement of its own; else as :meth:`append`."""

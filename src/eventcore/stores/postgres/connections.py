@@ -24,6 +24,7 @@ from eventcore.errors import (
     StoreUnavailableError,
 )
 from eventcore.stores.postgres.arrays import register
+from eventcore.stores.signals import Slots
 
 POOL_SIZE_MAX: Final = 10
 """Connections one process opens at most for reading and for read models; the log's writer and the
@@ -93,7 +94,7 @@ class PostgresConnections:
         self._process = os.getpid()
         self._numbers = count(1)
         self.opened = 0
-        self._free = threading.Semaphore(pool_size_max)
+        self._free = Slots(pool_size_max)
         self._idle: deque[Connection] = deque()
         self._joined = threading.local()
         with self.using() as connection:
@@ -174,7 +175,7 @@ class PostgresConnections:
             with self.translating_errors():
                 yield joined
             return
-        if not self._free.acquire(timeout=POOL_TIMEOUT_SECONDS):
+        if not self._free.take(POOL_TIMEOUT_SECONDS):
             raise StoreUnavailableError(
                 store=self.name,
                 problem=f"no connection of this process's pool was free for "
@@ -189,7 +190,7 @@ class PostgresConnections:
             self.raise_translated(error)
         finally:
             self._give_back(connection)
-            self._free.release()
+            self._free.give_back()
 
     @contextmanager
     def joining(self, connection: Connection) -> Iterator[None]:

@@ -21,6 +21,7 @@ from eventcore.errors import ConfigurationError, StoreClosedError, StoreError
 from eventcore.stores.postgres.arrays import register
 from eventcore.stores.postgres.connections import Connection, PostgresConnections
 from eventcore.stores.postgres.wakeup import PostgresWakeup
+from eventcore.stores.signals import LocalSignal
 
 READING_CONNECTIONS_MAX: Final = 5
 """Connections for reading notifications, besides those of the pool."""
@@ -93,7 +94,7 @@ class PostgresDatastore(base.PostgresDatastore):
         self.defining = Defining()
         self.is_pooled = False
         """Whether a proxy was noticed that may give each transaction another session."""
-        self.tracked = threading.Condition()
+        self.tracked = LocalSignal()
         """Notified after every commit of a transaction here."""
 
     @classmethod
@@ -142,8 +143,7 @@ class PostgresDatastore(base.PostgresDatastore):
 
     def announce(self) -> None:
         """Wake those who wait for a position to be recorded."""
-        with self.tracked:
-            self.tracked.notify_all()
+        self.tracked.notify()
 
     @property
     def reading(self) -> PostgresConnections:

@@ -365,11 +365,11 @@ class PostgresTrackingRecorder(base.PostgresTrackingRecorder):
             application_name, notification_id, timeout=timeout, interrupt=interrupt
         )
         while True:
-            with self.datastore.tracked:
-                # Under the lock: a commit after the look wakes the wait.
-                if self.has_tracking_id(application_name, notification_id):
-                    return
-                self.datastore.tracked.wait(min(deadline.remaining(), TRACKING_POLL_SECONDS))
+            # Before the look: a commit after it ends the wait.
+            token = self.datastore.tracked.token()
+            if self.has_tracking_id(application_name, notification_id):
+                return
+            self.datastore.tracked.wait(token, min(deadline.remaining(), TRACKING_POLL_SECONDS))
 
 
 class PostgresProcessRecorder(

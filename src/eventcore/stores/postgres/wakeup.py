@@ -19,6 +19,7 @@ from psycopg import pq, sql
 
 from eventcore.errors import EventCoreError
 from eventcore.stores.postgres.connections import Connection, PostgresConnections
+from eventcore.stores.signals import LocalSignal
 
 CHANNEL: Final = "eventcore"
 """One channel a database; the payload says the topic and the schema."""
@@ -98,19 +99,20 @@ class PostgresWakeup:
         self._channel = channel or CHANNEL
         self._payload = "" if channel else f"{topic}:{connections.schema}"
         self._enabled = notify
-        self._condition = threading.Condition()
-        self._changes = 0
+        self._signal = LocalSignal()
+        self._starting = threading.Lock()
         self._listener: threading.Thread | None = None
         self._is_listening = False
         self._sender: threading.Thread | None = None
-        self._to_send = threading.Event()
+        self._due = LocalSignal()
+        self._taken = self._due.token()
+        self._over = LocalSignal()
         self._pace = Pace()
-        self._closed = False
 
     @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._closed
+        return self._over.closed
 
     @property
     def is_listening(self) -> bool:
@@ -119,23 +121,18 @@ class PostgresWakeup:
 
     def token(self) -> int:
         """A mark of now; see :class:`eventcore.stores.following.CommitSignal`."""
-        return self._changes
+        return self._signal.token()
 
     def wait(self, token: int, timeout_seconds: float) -> bool:
         """Sleep until something was committed since ``token``; False if the time ran out."""
         # Through a proxy the session that listens would be somebody else's at the next transaction.
         if self._enabled and self._listener is None and not self._connections.is_pooled:
             self._start_listening()
-        with self._condition:
-            return self._condition.wait_for(
-                lambda: self._changes != token or self._closed, timeout_seconds
-            )
+        return self._signal.wait(token, timeout_seconds)
 
     def wake(self) -> None:
         """Wake everybody who waits in this process."""
-        with self._condition:
-            self._changes += 1
-            self._condition.notify_all()
+        self._signal.notify()
 
     def notify(self, positions: Sequence[int] = ()) -> None:
         """Wake everybody who waits, in this process at once, in others by NOTIFY.
@@ -145,19 +142,17 @@ class PostgresWakeup:
         """
         self.wake()
         self._pace.committed(positions)
-        if not self._enabled or self._to_send.is_set():
+        if not self._enabled or self._due.token() != self._taken:
             return
         if self._sender is None:
             self._start_sending()
-        self._to_send.set()
+        self._due.notify()
 
     def close(self) -> None:
         """Wake everybody and end the threads. Closing twice is fine."""
-        with self._condition:
-            self._closed = True
-            self._changes += 1
-            self._condition.notify_all()
-        self._to_send.set()
+        self._over.close()
+        self._signal.close()
+        self._due.close()
 
     def join(self, timeout_seconds: float) -> None:
         """Wait for the sending thread to have sent what is due; call it after :meth:`close`."""
@@ -166,28 +161,28 @@ class PostgresWakeup:
             sender.join(timeout_seconds)
 
     def _start_listening(self) -> None:
-        with self._condition:
-            if self._listener is None and not self._closed:
-                self._listener = threading.Thread(
+        with self._starting:
+            if self._listener is None and not self.closed:
+                listener = threading.Thread(
                     target=self._listen, name="eventcore-listen", daemon=True
                 )
-                self._listener.start()
+                listener.start()
+                self._listener = listener
 
     def _start_sending(self) -> None:
-        with self._condition:
-            if self._sender is None and not self._closed:
-                self._sender = threading.Thread(
-                    target=self._send, name="eventcore-notify", daemon=True
-                )
-                self._sender.start()
+        with self._starting:
+            if self._sender is None and not self.closed:
+                sender = threading.Thread(target=self._send, name="eventcore-notify", daemon=True)
+                sender.start()
+                self._sender = sender
 
     def _send(self) -> None:
         connection: Connection | None = None
         while True:
-            self._to_send.wait()
-            is_last = self._closed
-            # Cleared first: what is committed from here on asks for another one.
-            self._to_send.clear()
+            self._due.wait(self._taken, threading.TIMEOUT_MAX)
+            is_last = self.closed
+            # Taken first: what is committed from here on asks for another one.
+            self._taken = self._due.token()
             try:
                 if connection is None or connection.closed:
                     connection = self._open_sender()
@@ -203,7 +198,7 @@ class PostgresWakeup:
                 # Who waits elsewhere looks by itself; the next append tries again.
                 _closed(connection)
                 connection = None
-            if is_last or self._closed:
+            if is_last or self.closed:
                 _closed(connection)
                 return
             time.sleep(self._pace.pause_seconds())
@@ -218,7 +213,7 @@ class PostgresWakeup:
 
     def _listen(self) -> None:
         pause_seconds = 0.1
-        while not self._closed:
+        while not self.closed:
             try:
                 with self._connections.connect() as connection:
                     connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(self._channel)))
@@ -229,12 +224,11 @@ class PostgresWakeup:
                     self._hear(connection)
             except (psycopg.Error, EventCoreError):
                 self._is_listening = False
-                with self._condition:
-                    self._condition.wait_for(lambda: self._closed, pause_seconds)
+                self._over.wait(self._over.token(), pause_seconds)
                 pause_seconds = min(pause_seconds * 2, RECONNECT_PAUSE_SECONDS_MAX)
 
     def _hear(self, connection: Connection) -> None:
-        while not self._closed:
+        while not self.closed:
             for notification in connection.notifies(timeout=LISTEN_CHECK_SECONDS, stop_after=1):
                 if notification.payload == self._payload:
                     self.wake()

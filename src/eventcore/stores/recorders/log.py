@@ -44,6 +44,7 @@ from eventcore.stores.paging import read_all
 from eventcore.stores.recorders.calls import RecorderCalls
 from eventcore.stores.recorders.index import PlaceIndex, Places
 from eventcore.stores.repeats import repeated_append
+from eventcore.stores.signals import LocalSignal
 
 ATTEMPTS_MAX: Final = 50
 """How often an append is tried while other writers are faster; each time one of them wrote."""
@@ -92,7 +93,7 @@ class RecorderLog:
         self._name = self._calls.name
         self._index = PlaceIndex(self._calls)
         self._appending = threading.Lock()
-        self._signal = _Signal()
+        self._signal = LocalSignal()
         self._closed = False
 
     def append(self, appends: Sequence[StreamAppend]) -> AppendResult:
@@ -325,24 +326,3 @@ class RecorderLog:
     def _check_open(self) -> None:
         if self._closed:
             raise StoreClosedError(store=self._name)
-
-
-class _Signal:
-    """The :class:`~eventcore.stores.following.CommitSignal` of one log object."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._count = 0
-
-    def token(self) -> int:
-        with self._changed:
-            return self._count
-
-    def wait(self, token: int, timeout_seconds: float) -> bool:
-        with self._changed:
-            return self._changed.wait_for(lambda: self._count != token, timeout_seconds)
-
-    def notify(self) -> None:
-        with self._changed:
-            self._count += 1
-            self._changed.notify_all()

@@ -60,12 +60,13 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 class _SharedWatch:
-    """What all watches of one database in this process share. Guarded by :attr:`condition`."""
+    """What all watches of one database in this process share. Guarded by :attr:`lock`."""
 
     def __init__(self, path: str, *, in_memory: bool) -> None:
-        # The default lock of a condition is re-entrant: a watch collected as garbage may close
-        # inside it.
-        self.condition = threading.Condition()
+        # Re-entrant: a watch collected as garbage may close inside it. Taken itself and not by its
+        # condition, which would keep it if the thread were interrupted just then.
+        self.lock = threading.RLock()
+        self.condition = threading.Condition(self.lock)
         self.changes = 0
         self.waiters = 0
         self.handles = 0
@@ -126,7 +127,8 @@ class _SharedWatch:
 
     def begin_anew(self) -> None:
         """Forget what threads of the parent process were doing, and its handle, after a fork."""
-        self.condition = threading.Condition()
+        self.lock = threading.RLock()
+        self.condition = threading.Condition(self.lock)
         self.waiters = 0
         self.is_polled = False
         self._data_version = None
@@ -136,8 +138,8 @@ class _SharedWatch:
 
 
 _registry: dict[str, _SharedWatch] = {}
-# Never held while a condition is taken: a watch may be collected, and so closed, inside any
-# condition.
+# Never held while the lock of a watch is taken: a watch may be collected, and so closed, inside of
+# any.
 _registry_lock = threading.RLock()
 # Never closed: that would be done to files and locks of the parent.
 _parents_connections: list[sqlite3.Connection] = []
@@ -197,7 +199,7 @@ class CommitWatch:
     def notify(self) -> None:
         """Announce a commit of this process. Call it after the commit; it costs microseconds."""
         shared = self._shared
-        with shared.condition:
+        with shared.lock:
             before = shared.changes
             if shared.waiters and not self._closed:
                 # Take note of the own commit, or it would be found, and wake everybody, once more.
@@ -212,7 +214,7 @@ class CommitWatch:
             sqlite3.Error: The database cannot be opened or read.
         """
         shared = self._shared
-        with shared.condition:
+        with shared.lock:
             if not self._closed:
                 shared.look()
             return shared.changes
@@ -232,7 +234,7 @@ class CommitWatch:
         """
         deadline = time.monotonic() + timeout_seconds
         shared = self._shared
-        with shared.condition:
+        with shared.lock:
             shared.waiters += 1
             try:
                 while not self._closed:
@@ -273,7 +275,7 @@ class CommitWatch:
             is_last = self._shared.handles == 0
             if is_last:
                 del _registry[self._key]
-        with self._shared.condition:
+        with self._shared.lock:
             self._shared.condition.notify_all()
             if is_last:
                 self._shared.close()

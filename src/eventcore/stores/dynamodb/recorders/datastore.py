@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Item
-from eventcore.stores.dynamodb.following import CommitBell
 from eventcore.stores.dynamodb.layout import Keys, key
 from eventcore.stores.dynamodb.recorders.names import OriginatorIdType, prefix_of
 from eventcore.stores.dynamodb.recorders.sequence import ApplicationSequence
 from eventcore.stores.dynamodb.recorders.translation import translated
 from eventcore.stores.dynamodb.recorders.writing import tracking_update
 from eventcore.stores.dynamodb.tables import ensure_table
+from eventcore.stores.signals import LocalSignal
 
 
 class Stoppable(Protocol):
@@ -28,8 +28,8 @@ class _Bells:
     """Wakes all who wait, in this process, for what one application writes to one table."""
 
     def __init__(self) -> None:
-        self.events = CommitBell()
-        self.tracking = CommitBell()
+        self.events = LocalSignal()
+        self.tracking = LocalSignal()
 
 
 _bells: Final = weakref.WeakValueDictionary[tuple[str, ...], _Bells]()
