@@ -5,12 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from eventcore.app import open_app
 from eventcore.commands import StartSession, TrackActivity
+from eventcore.processes import PaymentNotReceived
+
+LONG_SECONDS = 60.0
 
 COMMAND = [sys.executable, "-c", "from eventcore.cli import main; main()"]
 
@@ -82,6 +86,27 @@ def test_following_keeps_the_read_models_until_terminated(store: str):
 
     assert page == {"events": 1, "position": 2_002}
     assert (following.returncode, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGTERM, 0, ""), (signal.SIGINT, 130, "interrupted\n")]
+)
+def test_process_managers_run_until_they_are_told_to_end(
+    store: str, number: signal.Signals, code: int, words: str
+):
+    running = start("processes", "run", "payment_not_received", "--store", store)
+    with open_app(store) as app:
+        runner = app.process_runner([PaymentNotReceived()])
+        deadline = time.monotonic() + LONG_SECONDS
+        while runner.status()[0].position < app.log.head():
+            assert running.poll() is None, running.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    running.send_signal(number)
+    out, err = running.communicate(timeout=LONG_SECONDS)
+
+    assert (running.returncode, out, err) == (code, "", words)
 
 
 def test_json_is_utf_8_in_every_locale(tmp_path: Path):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,11 +11,10 @@ import typer
 from eventcore.cli.importing import PROCESSES, processes_with
 from eventcore.cli.options import EPILOG, OPTIONS
 from eventcore.cli.output import EXIT_NO, console, errors, print_json, print_records
+from eventcore.cli.services import Stopping, serve
 from eventcore.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from eventcore.processes.process import ProcessManager
     from eventcore.processes.runner import Handled
     from eventcore.projections.retrying import Retried
@@ -59,22 +56,16 @@ def run(
 ) -> None:
     """Fold events, send commands, record what comes due, for ever."""
     chosen = _chosen(names, within)
-    with OPTIONS.open() as app:
-        runner = app.process_runner(chosen)
-        if once:
-            _print_handled(runner.run_to_rest())
-            return
-        stop = threading.Event()
+    if once:
+        with OPTIONS.open() as app:
+            _print_handled(app.process_runner(chosen).run_to_rest())
+        return
 
-        def end(_number: int, _frame: FrameType | None) -> None:
-            stop.set()
+    def work(stop: Stopping) -> None:
+        with OPTIONS.open() as app:
+            app.process_runner(chosen).follow(stop)
 
-        # A service manager's way to stop a service; Ctrl-C interrupts as everywhere.
-        before = signal.signal(signal.SIGTERM, end)
-        try:
-            runner.follow(stop)
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    serve(work)
 
 
 def _print_handled(handled: Handled) -> None:
