@@ -92,7 +92,7 @@ def test_following_keeps_the_read_models_until_terminated(store: str):
     ("number", "code", "words"), [(signal.SIGTERM, 0, ""), (signal.SIGINT, 130, "interrupted\n")]
 )
 def test_process_managers_run_until_they_are_told_to_end(
-    store: str, number: signal.Signals, code: int, words: str
+    store: str, *, number: signal.Signals, code: int, words: str
 ):
     running = start("processes", "run", "payment_not_received", "--store", store)
     with open_app(store) as app:

@@ -69,7 +69,12 @@ def copied(value: Any) -> Any:
     if kind is dict:
         return {key: copied(item) for key, item in value.items()}
     if kind is list:
-        return [copied(item) for item in value]
+        # Rows, hundreds of them: most are seen to be immutable without a call each.
+        is_plain = _PLAIN.issuperset
+        return [
+            item if isinstance(item, tuple) and is_plain(map(type, item)) else copied(item)
+            for item in value
+        ]
     return copy.deepcopy(value)
 
 

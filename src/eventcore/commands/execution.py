@@ -82,8 +82,7 @@ class CommandExecutor:
             if not aggregate.pending:
                 return CommandResult(aggregate.stream, before, self._log.head(), (), repeated=False)
             try:
-                # A copy: what is kept must share nothing with the command or who sent it.
-                return self._store(aggregate.copy(), claims, command)
+                return self._store(aggregate, claims, command)
             except ConcurrencyConflictError:
                 self._pause(attempt)
             except EventIdReusedError:
@@ -110,10 +109,7 @@ class CommandExecutor:
         claims: frozenset[Claim] = frozenset()
         if version and aggregate.claims.__func__ is not Aggregate.claims:  # type: ignore[attr-defined]  # a bound method
             claims = self._repository.get(type(aggregate), aggregate.id, version=version).claims()
-        twin = aggregate.copy()
-        result = self._store(twin, claims)
-        aggregate.pending.clear()
-        return result
+        return self._store(aggregate, claims)
 
     def append(self, payloads: Sequence[DomainEvent]) -> tuple[Recorded[Any], ...]:
         """Append events that belong to no aggregate, all or none, at the end of their streams.
@@ -148,19 +144,19 @@ class CommandExecutor:
         claims_before: frozenset[Claim],
         command: Command | None = None,
     ) -> CommandResult:
-        """Append what is pending; the aggregate then belongs to the repository."""
-        version = aggregate.version - len(aggregate.pending)
+        """Append what is pending; then nothing is."""
+        payloads = tuple(aggregate.pending)
         if command is None or command.command_id is None:
-            events = [self._envelopes.wrap(payload) for payload in aggregate.pending]
+            events = [self._envelopes.wrap(payload) for payload in payloads]
         else:
-            events = self._events_of(command, command.command_id, aggregate.pending)
+            events = self._events_of(command, command.command_id, payloads)
         encoded = [self._codec.encode(event) for event in events]
-        appends = [StreamAppend(aggregate.stream, version, encoded)]
+        appends = [StreamAppend(aggregate.stream, aggregate.version - len(payloads), encoded)]
         appends += self._reservations(aggregate, claims_before, events[-1])
         written = self._log.append(appends)
         recorded = self._recorded(appends[:1], written)
         aggregate.pending.clear()
-        self._repository.take(aggregate, recorded[-1], version)
+        self._repository.stored(aggregate, payloads, recorded[-1])
         return CommandResult(
             aggregate.stream,
             recorded[-1].version,

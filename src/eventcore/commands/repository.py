@@ -10,18 +10,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from eventcore.aggregates.aggregate import Aggregate
+from eventcore.aggregates.state import copied
 from eventcore.errors import (
     AggregateNotFoundError,
     ConfigurationError,
     StoreError,
     VersionNotFoundError,
 )
+from eventcore.events.event import DomainEvent
 from eventcore.events.limits import READ_PAGE_EVENTS
 from eventcore.events.recorded import Recorded
 from eventcore.events.times import to_text
@@ -39,16 +41,51 @@ FOLDED_EVENTS: Final = 100
 A = TypeVar("A", bound=Aggregate)
 
 
-class _Baseline(NamedTuple):
-    """A state to start from: never handed out itself, never changed.
+_Proof = tuple[int, bytes]
+"""Position and bytes of the last event in a state."""
 
-    Attributes:
+
+class _Baseline:
+    """A state to start from: never handed out itself, and changed by what is stored, alone.
+
+    Args:
         aggregate: The state.
-        proof: Position and bytes of the last event in it.
+        proof: Of it.
     """
 
-    aggregate: Aggregate
-    proof: tuple[int, bytes]
+    __slots__ = ("_aggregate", "_lock", "_proof")
+
+    def __init__(self, aggregate: Aggregate, proof: _Proof) -> None:
+        self._lock = threading.Lock()
+        self._aggregate: Aggregate | None = aggregate
+        self._proof = proof
+
+    def copy(self, cls: type[A]) -> tuple[A, _Proof] | None:
+        """An aggregate in this state, and its proof; None if it is of another class, or spoilt."""
+        with self._lock:
+            if not isinstance(self._aggregate, cls):
+                return None
+            return self._aggregate.copy(), self._proof
+
+    def advance(self, after: Aggregate, events: Sequence[DomainEvent], proof: _Proof) -> bool:
+        """Fold events that were stored behind it; False if they do not continue this state.
+
+        Args:
+            after: What the aggregate that recorded them is at now.
+            events: They. What could be changed in them is copied.
+            proof: Of the last one.
+        """
+        with self._lock:
+            aggregate = self._aggregate
+            if type(aggregate) is not type(after):
+                return False
+            assert aggregate is not None
+            if aggregate.version + len(events) != after.version:
+                return False
+            self._aggregate = None  # spoilt, unless all of them are folded
+            aggregate.fold(map(copied, events))
+            self._aggregate, self._proof = aggregate, proof
+        return True
 
 
 class Repository:
@@ -132,9 +169,10 @@ class Repository:
             if kept is not None:
                 self._cache.move_to_end(stream)
         found: tuple[A, StreamRow] | None = None
-        if kept is not None and isinstance(kept.aggregate, cls):
-            found = self._continue(kept.aggregate.copy(), kept.proof, None)
-            if found is not None and _proof(found[1]) == kept.proof:
+        begun = None if kept is None else kept.copy(cls)
+        if begun is not None:
+            found = self._continue(*begun, None)
+            if found is not None and _proof(found[1]) == begun[1]:
                 return found[0]
         if found is None:
             found = self._from_snapshot(cls, id_, None)
@@ -145,19 +183,36 @@ class Repository:
             self._keep(aggregate.copy(), _proof(last))
         return aggregate
 
-    def take(self, aggregate: Aggregate, last: Recorded[Any], stored_before: int) -> None:
-        """Take over an aggregate whose events were just stored. The caller does not use it again.
+    def stored(
+        self, aggregate: Aggregate, events: Sequence[DomainEvent], last: Recorded[Any]
+    ) -> None:
+        """Note that an aggregate's events were just stored. It stays the caller's.
 
         Args:
             aggregate: At the version of ``last``, nothing pending.
+            events: What it had recorded.
             last: The stream's last event.
-            stored_before: Version before the append.
         """
         if self._cached_max:
-            self._keep(aggregate, (last.position, last.state))
+            self._follow(aggregate, events, (last.position, last.state))
         interval = self._intervals.get(type(aggregate))
+        stored_before = aggregate.version - len(events)
         if interval and aggregate.version // interval > stored_before // interval:
             self._save_snapshot(aggregate)
+
+    def _follow(self, aggregate: Aggregate, events: Sequence[DomainEvent], proof: _Proof) -> None:
+        """Keep the state after these events: to fold a few costs less than to copy a large one."""
+        with self._lock:
+            kept = self._cache.get(aggregate.stream)
+            if kept is not None:
+                self._cache.move_to_end(aggregate.stream)
+        try:
+            if len(events) == aggregate.version:
+                self._keep(type(aggregate)(id=aggregate.id).fold(map(copied, events)), proof)
+            elif kept is None or not kept.advance(aggregate, events, proof):
+                self._keep(aggregate.copy(), proof)
+        except Exception:  # noqa: BLE001 - stored they are; what is kept is only to save work
+            self.forget(aggregate.stream)
 
     def forget(self, stream: str) -> None:
         """Drop what is kept of a stream; it is read anew."""
@@ -185,7 +240,7 @@ class Repository:
             # The events are stored: a caller who is told of a failure now would write them twice.
             _logger.warning("No snapshot of %s was saved: %s", aggregate.stream, error)
 
-    def _keep(self, aggregate: Aggregate, proof: tuple[int, bytes]) -> None:
+    def _keep(self, aggregate: Aggregate, proof: _Proof) -> None:
         with self._lock:
             self._cache[aggregate.stream] = _Baseline(aggregate, proof)
             self._cache.move_to_end(aggregate.stream)
@@ -193,7 +248,7 @@ class Repository:
                 self._cache.popitem(last=False)
 
     def _continue(
-        self, aggregate: A, proof: tuple[int, bytes] | None, until: int | None
+        self, aggregate: A, proof: _Proof | None, until: int | None
     ) -> tuple[A, StreamRow] | None:
         """Bring a state up to the log's end; None if the log does not have what is in it."""
         # From the last event the state has, so that one read also shows whether it is still there.
@@ -306,5 +361,5 @@ def _snapshot_of(aggregate: Aggregate) -> Snapshot:
     )
 
 
-def _proof(row: StreamRow) -> tuple[int, bytes]:
+def _proof(row: StreamRow) -> _Proof:
     return row[0], row[3]

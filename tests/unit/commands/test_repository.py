@@ -270,8 +270,9 @@ def test_a_cached_baseline_ahead_of_the_stream_heals_itself(log):
     ahead = shop.repository.get(Order, "o-1")
     ahead.pay(amount=PRICE * 3)
     last = list(log.read_stream("order-o-1"))[-1]
+    pending = list(ahead.pending)
     ahead.pending.clear()
-    shop.repository.take(ahead, last, 3)
+    shop.repository.stored(ahead, pending, last)
 
     found = shop.repository.get(Order, "o-1")
 
