@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 
-from eventcore.errors import LogRestoredError
+from eventcore.errors import LogRestoredError, SchemaMismatchError
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.layout import Keys
 from eventcore.stores.dynamodb.log import DynamoDBLog
 from eventcore.stores.dynamodb.repair import repair
+from eventcore.stores.dynamodb.writing import QUIET_SECONDS
 from eventcore.stores.log import ANY_VERSION, StreamAppend
 from eventcore.testing import EventMaker
 from tests.model_dynamodb import ModelTables
@@ -56,6 +60,116 @@ def test_a_table_that_was_replaced_is_refused_although_its_streams_are_remembere
 
     assert opened(tables).head() == 0
     assert [key for key in tables.tables[TABLE] if "#s#" in key[0]] == []
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def restore(tables: ModelTables, items: dict[Any, Any]) -> None:
+    """Put a copy of a table in its place: its items, and another identity."""
+    tables.tables[TABLE] = dict(items)
+    tables._made[TABLE] += 60.0
+
+
+def test_a_copy_that_was_restored_while_a_log_was_quiet_is_refused_by_its_next_append(
+    tables: ModelTables, make: EventMaker
+) -> None:
+    clock = Clock()
+    log = DynamoDBLog(DynamoDBCalls(tables, clock=clock), TABLE, fence_seconds=0.0)
+    log.append([StreamAppend("order-1", 0, make.many(2))])
+    backup = copy.deepcopy(tables.tables[TABLE])
+    log.append([StreamAppend("order-1", 2, make.many(2))])
+    restore(tables, backup)
+    clock.now += QUIET_SECONDS + 1.0
+
+    for expected in (4, ANY_VERSION):
+        with pytest.raises(LogRestoredError, match="another one than was opened"):
+            log.append([StreamAppend("order-1", expected, [make()])])
+
+    assert tables.tables[TABLE] == backup
+    repair(DynamoDBCalls(tables), Keys(TABLE))
+    assert [event.version for event in opened(tables).read()] == [1, 2]
+
+
+def test_a_copy_is_refused_by_a_log_that_found_no_table_in_between(
+    tables: ModelTables, make: EventMaker
+) -> None:
+    log = opened(tables)
+    log.append([StreamAppend("order-1", 0, make.many(2))])
+    items = tables.tables.pop(TABLE)
+    with pytest.raises(SchemaMismatchError, match="no table"):
+        log.append([StreamAppend("order-1", 2, [make()])])
+    restore(tables, items)
+
+    with pytest.raises(LogRestoredError, match="another one than was opened"):
+        log.append([StreamAppend("order-1", 2, [make()])])
+
+    assert tables.tables[TABLE] == items
+
+
+def test_a_thread_that_stood_still_between_its_steps_writes_nothing_into_a_copy(
+    tables: ModelTables, make: EventMaker
+) -> None:
+    clock = Clock()
+
+    class Stalling:
+        """Stands still after positions were reserved, while the table is restored."""
+
+        def __init__(self) -> None:
+            self.backup: dict[Any, Any] = {}
+
+        def call(self, operation: str, parameters: Any) -> dict[str, Any]:
+            answer = tables.call(operation, parameters)
+            if operation == "UpdateItem" and self.backup:
+                restore(tables, self.backup)
+                clock.now += QUIET_SECONDS + 1.0
+            return answer
+
+        def close(self) -> None:
+            pass
+
+    stalling = Stalling()
+    log = DynamoDBLog(DynamoDBCalls(stalling, clock=clock), TABLE, fence_seconds=0.0)
+    log.append([StreamAppend("order-1", 0, make.many(2))])
+    stalling.backup = copy.deepcopy(tables.tables[TABLE])
+
+    with pytest.raises(LogRestoredError, match="another one than was opened"):
+        log.append([StreamAppend("order-1", 2, [make()])])
+
+    assert tables.tables[TABLE] == stalling.backup
+
+
+def test_a_log_that_is_busy_does_not_look_again_and_again(
+    tables: ModelTables, make: EventMaker
+) -> None:
+    clock, looks = Clock(), 0
+
+    class Counting:
+        def call(self, operation: str, parameters: Any) -> dict[str, Any]:
+            nonlocal looks
+            looks += operation == "DescribeTable"
+            return tables.call(operation, parameters)
+
+        def close(self) -> None:
+            pass
+
+    log = DynamoDBLog(DynamoDBCalls(Counting(), clock=clock), TABLE, fence_seconds=0.0)
+    before = looks
+    for version in range(10):
+        log.append([StreamAppend("order-1", version, [make()])])
+        clock.now += QUIET_SECONDS / 2
+    assert looks == before
+
+    clock.now += QUIET_SECONDS
+    log.append([StreamAppend("order-1", 10, [make()])])
+    assert looks == before + 1
 
 
 def test_what_was_remembered_is_dropped_with_the_refusal(

@@ -15,12 +15,14 @@ Why that is enough, and why nothing less is, is in ``docs/explanation/dynamodb-l
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from eventcore.errors import (
     EventCoreError,
     LogRestoredError,
+    SchemaMismatchError,
     StoreError,
     StoreUnavailableError,
 )
@@ -41,6 +43,11 @@ is settled."""
 
 FENCED_MAX: Final = 20
 """How often a commit may find its positions fenced by readers: they wait longer each time."""
+
+QUIET_SECONDS: Final = 30.0
+"""How long after a reservation the table is taken for the same. A copy that is restored under its
+name takes minutes, after the table was deleted: a log that was refused or quiet meanwhile looks
+which table is there before it reserves again."""
 
 TOKEN_BYTES: Final = 16
 
@@ -88,6 +95,7 @@ class Writing:
         self._identity = identity
         self._new_token = new_token
         self._sends_max = sends_max
+        self._known_at: tuple[float, float] | None = self._clocks()
 
     @property
     def identity(self) -> str:
@@ -132,33 +140,67 @@ class Writing:
         Repeated when the answer got lost: what was reserved for it is a hole then.
 
         Raises:
-            LogRestoredError: The log was made anew since it was opened, or a repair closed or
-                signed it. Nothing was reserved. A restored copy that was not repaired is not
-                noticed: its sequencer is that of the table it is a copy of.
+            LogRestoredError: The table is another one than was opened, or a repair closed or signed
+                it. Nothing was reserved. The sequencer of a restored copy is that of the table it
+                is a copy of: only a look at the table itself tells, which is taken when the last
+                reservation was more than :data:`QUIET_SECONDS` ago, or found no table.
             SchemaMismatchError: The log is of another format now, or the table is gone.
         """
+        began = self._make_sure()
         try:
-            answer = self._calls.call(
-                "UpdateItem",
-                {
-                    "TableName": self._keys.table,
-                    "Key": self._keys.sequencer,
-                    "UpdateExpression": "ADD c :count",
-                    "ConditionExpression": "f = :format AND t = :identity",
-                    "ExpressionAttributeValues": {
-                        ":count": {"N": str(count)},
-                        ":format": {"N": str(FORMAT)},
-                        ":identity": {"S": self._identity},
-                    },
-                    "ReturnValues": "UPDATED_NEW",
-                    "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                },
-            )
+            answer = self._add(count)
         except ConditionFailedError as error:
             check_usable(self._calls, self._keys, error.item or {}, self._identity)
             problem = "the sequencer refuses what it has to take"
             raise StoreError(store=self._calls.name, problem=problem) from error
+        except SchemaMismatchError:
+            self._known_at = None  # it was deleted: what is there next is another one
+            raise
+        self._known_at = began
         return int(answer["Attributes"]["c"]["N"]) - count + 1
+
+    def _make_sure(self) -> tuple[float, float]:
+        """Look which table is there, if another one may have taken its place; gives the time.
+
+        Raises:
+            LogRestoredError: It is another one than was opened.
+            SchemaMismatchError: There is none.
+        """
+        now = self._clocks()
+        known = self._known_at
+        if known is None or any(
+            abs(later - earlier) > QUIET_SECONDS for later, earlier in zip(now, known, strict=True)
+        ):
+            self._check_identity(ensure_table(self._calls, self._keys.table, create=False))
+            self._known_at = now
+        return now
+
+    def _clocks(self) -> tuple[float, float]:
+        # Two: one may have stood still while the machine slept, the other one may jump.
+        return self._calls.clock(), time.time()  # noqa: TID251 - says whether to look, and no more
+
+    def _add(self, count: int) -> dict[str, Any]:
+        return self._calls.call(
+            "UpdateItem",
+            {
+                "TableName": self._keys.table,
+                "Key": self._keys.sequencer,
+                "UpdateExpression": "ADD c :count",
+                "ConditionExpression": "f = :format AND t = :identity",
+                "ExpressionAttributeValues": {
+                    ":count": {"N": str(count)},
+                    ":format": {"N": str(FORMAT)},
+                    ":identity": {"S": self._identity},
+                },
+                "ReturnValues": "UPDATED_NEW",
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            },
+        )
+
+    def _check_identity(self, there: str) -> None:
+        if there != self._identity:
+            problem = f"table {self._keys.table} is another one than was opened"
+            raise LogRestoredError(store=self._calls.name, problem=problem)
 
     def check_current(self) -> None:
         """Refuse a table that is not the one the log was opened in, or that is being repaired.
@@ -169,9 +211,7 @@ class Writing:
         """
         there = ensure_table(self._calls, self._keys.table, create=False)
         check_usable(self._calls, self._keys, read_sequencer(self._calls, self._keys), there)
-        if there != self._identity:
-            problem = f"table {self._keys.table} is another one than was opened"
-            raise LogRestoredError(store=self._calls.name, problem=problem)
+        self._check_identity(there)
 
     def put_once(self, item: Item) -> Item | None:
         """Put an item where nothing is; gives what was there instead, None if it was put."""
@@ -221,6 +261,7 @@ class Writing:
 
     def _send(self, commit: Commit, request: Mapping[str, Any], token: bytes) -> _Outcome | None:
         """What one attempt came to; None: it was not done, and may be tried again."""
+        self._make_sure()
         try:
             self._calls.call("TransactWriteItems", request)
         except TransactionCanceledError as error:
