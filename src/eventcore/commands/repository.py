@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from eventcore.aggregates.aggregate import Aggregate
 from eventcore.aggregates.state import copied
@@ -112,6 +112,8 @@ class Repository:
     ) -> None:
         self._log = log
         self._uses_any = uses_any and isinstance(log, SnapshotStore)
+        # Asked once: to look for every method of a protocol takes longer than to read a page.
+        self._reads_rows = isinstance(log, RowReader)
         self._codec = log.codec
         self._store = store
         self._intervals = dict(snapshots or {})
@@ -301,8 +303,10 @@ class Repository:
         return aggregate, last
 
     def _pages(self, stream: str, *, after: int, until: int | None) -> Iterator[list[StreamRow]]:
-        if isinstance(self._log, RowReader):
-            yield from self._log.read_stream_rows(stream, after=after, until=until)
+        if self._reads_rows:
+            yield from cast("RowReader", self._log).read_stream_rows(
+                stream, after=after, until=until
+            )
             return
         events = self._log.read_stream(stream, after=after, until=until)
         while page := list(islice(events, READ_PAGE_EVENTS)):
