@@ -234,6 +234,7 @@ class Writing:
 
     def _transact(self, commit: Commit, base: int, token: bytes) -> _Outcome:
         """Send the transaction until something is known of it."""
+        self._make_sure()  # this thread may have stood still since it reserved
         request = {
             "TransactItems": commit.actions(base, token),
             # The service's own protection against doing it twice, within ten minutes; the
@@ -261,7 +262,6 @@ class Writing:
 
     def _send(self, commit: Commit, request: Mapping[str, Any], token: bytes) -> _Outcome | None:
         """What one attempt came to; None: it was not done, and may be tried again."""
-        self._make_sure()
         try:
             self._calls.call("TransactWriteItems", request)
         except TransactionCanceledError as error:
