@@ -5,7 +5,7 @@ import importlib.metadata
 import os
 import platform
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests import backends
 
 TAKE_DOWN_SECONDS_MAX = 120
-"""How long the fixtures of a test that failed may take to end; then its process is ended."""
+"""How long the fixtures of a test may take to end; then its process is ended."""
 
 pytest_plugins = ["tests.postgres", "tests.dynamodb", "tests.s3"]
 
@@ -41,17 +41,19 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
-    """Limit the time of what follows a failure.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Limit the time in which a test's fixtures end.
 
-    Both limits of time end with the first failure of a test, for the sake of a debugger. What the
-    test left behind may keep its fixtures from ever being taken down.
+    The other limits of time end with the first failure of a test, for the sake of a debugger, and
+    what the test left behind may keep its fixtures from ever ending.
     """
-    if not isinstance(node, pytest.Item):
-        return
-    stderr = node.config.stash[fault_handler_stderr_fd_key]
+    stderr = item.config.stash[fault_handler_stderr_fd_key]
     faulthandler.dump_traceback_later(TAKE_DOWN_SECONDS_MAX, file=stderr, exit=True)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class FailuresAtOnce:

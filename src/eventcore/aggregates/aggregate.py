@@ -159,11 +159,9 @@ class Aggregate:
     def fold(self, events: Iterable[DomainEvent]) -> Self:
         """Apply stored events, in order, unchecked: what is stored has happened. Gives itself."""
         appliers = self._handlers.appliers
-        count = 0
         for event in events:
             appliers[type(event)](self, event)
-            count += 1
-        self.version += count
+            self.version += 1
         return self
 
     def record(self, event: DomainEvent) -> None:

@@ -56,12 +56,13 @@ class _Baseline:
     __slots__ = ("_aggregate", "_lock", "_proof")
 
     def __init__(self, aggregate: Aggregate, proof: _Proof) -> None:
-        self._lock = threading.Lock()
+        # Re-entrant, for a signal handler that reads the same aggregate.
+        self._lock = threading.RLock()
         self._aggregate: Aggregate | None = aggregate
         self._proof = proof
 
     def copy(self, cls: type[A]) -> tuple[A, _Proof] | None:
-        """An aggregate in this state, and its proof; None if it is of another class, or spoilt."""
+        """An aggregate in this state, and its proof; None if of another class, spoilt or busy."""
         with self._lock:
             if not isinstance(self._aggregate, cls):
                 return None
@@ -77,7 +78,8 @@ class _Baseline:
         """
         with self._lock:
             aggregate = self._aggregate
-            if type(aggregate) is not type(after):
+            # Also the same history: `after` may have been read from a log that was set back.
+            if type(aggregate) is not type(after) or _seen(after) != self._proof:
                 return False
             assert aggregate is not None
             if aggregate.version + len(events) != after.version:
@@ -175,15 +177,16 @@ class Repository:
         if begun is not None:
             found = self._continue(*begun, None)
             if found is not None and _proof(found[1]) == begun[1]:
-                return found[0]
+                return _shown(found[0], begun[1])
         if found is None:
             found = self._from_snapshot(cls, id_, None)
         aggregate, last = found or self._from_start(cls, id_, None)
         if last is None:
             self.forget(stream)
-        elif self._cached_max:
+            return aggregate
+        if self._cached_max:
             self._keep(aggregate.copy(), _proof(last))
-        return aggregate
+        return _shown(aggregate, _proof(last))
 
     def stored(
         self, aggregate: Aggregate, events: Sequence[DomainEvent], last: Recorded[Any]
@@ -195,8 +198,10 @@ class Repository:
             events: What it had recorded.
             last: The stream's last event.
         """
+        proof = last.position, last.state
         if self._cached_max:
-            self._follow(aggregate, events, (last.position, last.state))
+            self._follow(aggregate, events, proof)
+        _shown(aggregate, proof)
         interval = self._intervals.get(type(aggregate))
         stored_before = aggregate.version - len(events)
         if interval and aggregate.version // interval > stored_before // interval:
@@ -367,3 +372,17 @@ def _snapshot_of(aggregate: Aggregate) -> Snapshot:
 
 def _proof(row: StreamRow) -> _Proof:
     return row[0], row[3]
+
+
+_SEEN: Final = "_seen"
+"""Attribute of an aggregate that a repository handed out: the last event in it, as its proof."""
+
+
+def _shown(aggregate: A, proof: _Proof) -> A:
+    vars(aggregate)[_SEEN] = proof
+    return aggregate
+
+
+def _seen(aggregate: Aggregate) -> _Proof | None:
+    found: _Proof | None = vars(aggregate).get(_SEEN)
+    return found

@@ -8,15 +8,16 @@ waits. Locks taken by ``with`` themselves are never left behind, and nothing els
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from contextlib import suppress
 
 
 class LocalSignal:
     """See :class:`eventcore.stores.following.CommitSignal`; hears of nothing elsewhere.
 
-    Any method may be called in a signal handler, or while the garbage collector runs.
+    Any method but :meth:`wait` may be called in a signal handler, or while the garbage collector
+    runs.
     """
 
     def __init__(self) -> None:
@@ -58,14 +59,15 @@ class LocalSignal:
     def notify(self) -> None:
         """Wake everybody who waits."""
         with self._lock:
-            self._changes += 1
+            # Counted last: an interrupt in between wakes somebody for nothing, and loses nothing.
             self._wake()
+            self._changes += 1
 
     def close(self) -> None:
         """Wake everybody who waits, now and from now on. Closing twice is fine."""
         with self._lock:
-            self._closed = True
             self._wake()
+            self._closed = True
 
     def _wake(self) -> None:
         """Under the lock."""
@@ -78,9 +80,10 @@ class LocalSignal:
 
 
 class Slots:
-    """A number of slots that threads take and give back; a semaphore.
+    """A number of slots that threads take and give back, in the order in which they ask.
 
-    A thread that is interrupted in the very moment it took one may lose it; nobody is held up.
+    A thread that is interrupted while it waits leaves the line, and what it was just given is given
+    to the next one. Only in the very step from :meth:`take` to its caller one can get lost.
 
     Args:
         count: How many there are.
@@ -88,19 +91,61 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        # Written in C, so that no interrupt comes in between.
-        self._free: queue.SimpleQueue[None] = queue.SimpleQueue()
-        for _ in range(count):
-            self._free.put(None)
+        self._lock = threading.RLock()
+        self._free = count
+        self._line: deque[_Place] = deque()
 
     def take(self, timeout_seconds: float) -> bool:
         """Take one; False if none was free in that time."""
+        place = _Place()
         try:
-            self._free.get(timeout=timeout_seconds)
-        except queue.Empty:
-            return False
-        return True
+            with self._lock:
+                self._line.append(place)
+                self._serve()
+            place.turn.acquire(timeout=timeout_seconds)
+            with self._lock:
+                self._leave(place)
+                return place.is_served
+        except BaseException:
+            with self._lock:
+                self._leave(place)
+                if place.is_served:
+                    self.give_back()
+            raise
 
     def give_back(self) -> None:
-        """Give one back."""
-        self._free.put(None)
+        """Give one back: to whoever waits for longest."""
+        with self._lock:
+            self._free += 1
+            self._serve()
+
+    def _leave(self, place: _Place) -> None:
+        if place in self._line:
+            self._line.remove(place)
+
+    def _serve(self) -> None:
+        while self._free and self._line:
+            place = self._line[0]
+            if not place.is_served:
+                self._free -= 1
+                place.is_served = True
+            # Again for one who was left in line by an interrupt: its turn may not have come.
+            if place.turn.locked():
+                place.turn.release()
+            self._line.popleft()
+
+
+class _Place:
+    """Of one thread in line.
+
+    Attributes:
+        turn: Released when it is served.
+        is_served: A slot is its own.
+    """
+
+    __slots__ = ("is_served", "turn")
+
+    def __init__(self) -> None:
+        self.turn = threading.Lock()
+        self.turn.acquire()
+        self.is_served = False

@@ -40,6 +40,7 @@ class DiaryBegun(
 @dataclass(kw_only=True)
 class Diary(Aggregate, category="diary", begins_with=DiaryBegun):
     notes: list[Note] = field(default_factory=list)
+    pages: list[int] = field(default_factory=list)
 
     @applies(DiaryBegun)
     def _begun(self, event: DiaryBegun) -> None:
@@ -48,6 +49,7 @@ class Diary(Aggregate, category="diary", begins_with=DiaryBegun):
     @applies(NoteTaken)
     def _note_taken(self, event: NoteTaken) -> None:
         self.notes.append(event.note)
+        self.pages.append(self.version)
 
     def begin(self) -> None:
         self.record(DiaryBegun(diary_id=self.id))
@@ -111,6 +113,59 @@ def test_a_late_note_of_what_was_stored_does_not_mix_histories(log):
         shop.executor.save(order)
 
     assert shop.repository.get(Order, "o-1") == fresh(shop)
+
+
+def test_a_state_of_a_history_that_was_set_back_is_not_gone_on_with():
+    first, second = MemoryLog(Codec(registry)), MemoryLog(Codec(registry))
+    shop, other = Shop(first), Shop(second)
+    other.ids = iter(range(100, 200))
+    for place, word in ((shop, "kept"), (other, "there")):
+        diary = Diary(id="d")
+        diary.begin()
+        diary.take(**{word: 1})
+        place.executor.save(diary)
+    # What a restored backup looks like: as long, and not the same.
+    shop.log = shop.repository._log = shop.executor._log = second
+
+    diary = shop.repository.get(Diary, "d", version=2)
+    diary.take(last=1)
+    shop.ids = iter(range(300, 400))
+    shop.executor.save(diary)
+
+    assert [note.words for note in shop.repository.get(Diary, "d").notes] == [
+        {"there": 1},
+        {"last": 1},
+    ]
+
+
+def test_an_applier_sees_the_same_version_however_its_event_comes():
+    shop = Shop(MemoryLog(Codec(registry)))
+    diary = Diary(id="d")
+    diary.begin()
+    for word in ("one", "two", "three"):
+        diary.take(**{word: 1})
+    shop.executor.save(diary)
+
+    kept, read = shop.repository.get(Diary, "d"), Repository(shop.log, cached_max=0).get(Diary, "d")
+
+    assert diary.pages == kept.pages == read.pages == [1, 2, 3]
+
+
+def test_a_signal_handler_may_read_what_its_thread_is_reading(monkeypatch):
+    shop = Shop()
+    shop.create_order()
+    copy = Order.copy
+    seen: list[Order | None] = []
+
+    def interrupted(self):
+        if not seen:
+            seen.append(None)
+            seen.append(shop.repository.get(Order, "o-1"))
+        return copy(self)
+
+    monkeypatch.setattr(Order, "copy", interrupted)
+
+    assert shop.repository.get(Order, "o-1") == seen[1]
 
 
 def test_what_is_kept_shares_nothing_with_an_aggregate_that_was_saved():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import InternalError, StoredEvent, Tracking
 
 from eventcore.stores.dynamodb.calls import DynamoDBCalls
 from eventcore.stores.dynamodb.layout import Keys
+from eventcore.stores.dynamodb.recorders.aggregates import DynamoDBAggregateRecorder
 from eventcore.stores.dynamodb.recorders.applications import DynamoDBApplicationRecorder
 from eventcore.stores.dynamodb.recorders.datastore import DynamoDBDatastore
+from eventcore.stores.dynamodb.recorders.trackings import DynamoDBTrackingRecorder
 from eventcore.stores.dynamodb.repair import repair
+from eventcore.stores.dynamodb.table_watch import QUIET_SECONDS
 from tests.model_dynamodb import ModelTables
 
 TABLE = "shop"
@@ -71,3 +75,31 @@ def test_a_repair_makes_the_log_of_an_application_whole_also_where_streams_begin
     assert (report.incomplete, report.gaps) == ([], [])
     assert seen(opened(tables)) == before
     assert opened(tables).insert_events([StoredEvent("alone", 1, "t", b"")]) == [9]
+
+
+def test_recorders_that_were_quiet_write_nothing_into_a_copy_of_their_table():
+    tables, seconds = ModelTables(), [0.0]
+    datastore = DynamoDBDatastore(
+        lambda: DynamoDBCalls(tables, clock=lambda: seconds[0]),
+        table=TABLE,
+        application_name="Kennel",
+        originator_id_type="text",
+    )
+    aggregates, trackings = (
+        DynamoDBAggregateRecorder(datastore),
+        DynamoDBTrackingRecorder(datastore),
+    )
+    aggregates.insert_events([StoredEvent("dog", 1, "t", b"1")])
+    trackings.insert_tracking(Tracking("upstream", 1))
+    backup = copy.deepcopy(tables.tables[TABLE])
+    aggregates.insert_events([StoredEvent("dog", 2, "t", b"2")])
+    tables.tables[TABLE] = copy.deepcopy(backup)
+    tables._made[TABLE] += 60.0
+    seconds[0] += QUIET_SECONDS + 1.0
+
+    with pytest.raises(InternalError, match="another one than was opened"):
+        aggregates.insert_events([StoredEvent("dog", 3, "t", b"3")])
+    with pytest.raises(InternalError, match="another one than was opened"):
+        trackings.insert_tracking(Tracking("upstream", 9))
+
+    assert tables.tables[TABLE] == backup

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from eventcore.errors import LogRestoredError, SchemaMismatchError
-from eventcore.stores.dynamodb.calls import DynamoDBCalls
+from eventcore.errors import LogRestoredError, SchemaMismatchError, StoreUnavailableError
+from eventcore.stores.dynamodb.calls import CallFailedError, DynamoDBCalls
 from eventcore.stores.dynamodb.layout import Keys
 from eventcore.stores.dynamodb.log import DynamoDBLog
 from eventcore.stores.dynamodb.repair import repair
-from eventcore.stores.dynamodb.writing import QUIET_SECONDS
+from eventcore.stores.dynamodb.table_watch import QUIET_SECONDS
 from eventcore.stores.log import ANY_VERSION, StreamAppend
 from eventcore.testing import EventMaker
 from tests.model_dynamodb import ModelTables
@@ -144,6 +144,80 @@ def test_a_thread_that_stood_still_between_its_steps_writes_nothing_into_a_copy(
         log.append([StreamAppend("order-1", 2, [make()])])
 
     assert tables.tables[TABLE] == stalling.backup
+
+
+class Answering:
+    """Answers some operations in its own way."""
+
+    def __init__(self, tables: ModelTables, **answers: Any) -> None:
+        self._tables = tables
+        self.answers = answers
+        self.asked: list[str] = []
+
+    def call(self, operation: str, parameters: Any) -> dict[str, Any]:
+        self.asked.append(operation)
+        answer = self.answers.get(operation, self._tables.call)
+        found: dict[str, Any] = answer(operation, parameters)
+        return found
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_table_that_is_just_being_restored_is_refused_at_once(
+    tables: ModelTables, make: EventMaker
+) -> None:
+    clock = Clock()
+
+    def creating(operation: str, parameters: Any) -> dict[str, Any]:
+        table = tables.call(operation, parameters)["Table"]
+        return {"Table": {**table, "TableStatus": "CREATING", "CreationDateTime": -1.0}}
+
+    transport = Answering(tables)
+    log = DynamoDBLog(DynamoDBCalls(transport, clock=clock), TABLE, fence_seconds=0.0)
+    log.append([StreamAppend("order-1", 0, [make()])])
+    transport.answers["DescribeTable"] = creating
+    clock.now += QUIET_SECONDS + 1.0
+    transport.asked.clear()
+
+    with pytest.raises(LogRestoredError, match="another one than was opened"):
+        log.append([StreamAppend("order-1", 1, [make()])])
+
+    assert transport.asked == ["DescribeTable"]
+
+
+@pytest.mark.parametrize("slow", ["", "UpdateItem"])
+def test_a_look_that_is_not_answered_writes_nothing_and_says_so(
+    tables: ModelTables, make: EventMaker, slow: str
+) -> None:
+    clock = Clock()
+
+    def throttled(_operation: str, _parameters: Any) -> dict[str, Any]:
+        clock.now += 5.0
+        raise CallFailedError("ThrottlingException", "too many", kind="throttled")
+
+    def slowly(operation: str, parameters: Any) -> dict[str, Any]:
+        clock.now += QUIET_SECONDS + 1.0
+        return tables.call(operation, parameters)
+
+    transport = Answering(tables)
+    calls = DynamoDBCalls(transport, clock=clock, sleep=lambda _: None)
+    log = DynamoDBLog(calls, TABLE, fence_seconds=0.0)
+    log.append([StreamAppend("order-1", 0, [make()])])
+    transport.answers["DescribeTable"] = throttled
+    if slow:
+        transport.answers[slow] = slowly
+    else:
+        clock.now += QUIET_SECONDS + 1.0
+    transport.asked.clear()
+
+    with pytest.raises(StoreUnavailableError, match="too many"):
+        log.append([StreamAppend("order-1", 1, [make()])])
+
+    assert "TransactWriteItems" not in transport.asked
+    assert len(transport.asked) < 8
+    transport.answers.clear()
+    assert log.append([StreamAppend("order-1", 1, [make()])]).versions == (2,)
 
 
 def test_a_log_that_is_busy_does_not_look_again_and_again(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 import random
 import signal
+import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -129,18 +132,109 @@ def test_interrupted_threads_keep_nobody_from_a_signal():
     assert told._sleepers == []
 
 
+@pytest.mark.parametrize("act", [LocalSignal.notify, LocalSignal.close])
+def test_what_is_interrupted_at_any_step_is_either_not_told_or_everybody_is_awake(act):
+    steps = 0
+    while True:
+        told = LocalSignal()
+        sleeper = threading.Lock()
+        sleeper.acquire()
+        told._sleepers.append(sleeper)
+        before = told.token(), told.closed
+        steps += 1
+        if not is_interrupted(partial(act, told), steps):
+            break
+        assert (told.token(), told.closed) == before or not sleeper.locked()
+        assert told._lock.acquire(blocking=False)
+        told._lock.release()
+
+    assert steps > 5
+    assert not sleeper.locked()
+
+
+def is_interrupted(act: Callable[[], object], step: int) -> bool:
+    """Do it in a thread that is interrupted at a step; False if it has not so many."""
+    raised: list[bool] = []
+    left = step
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal left
+        # An interrupt comes behind a call of something written in C, never before it.
+        left -= event != "c_call"
+        if left == 0:
+            raise Interrupt
+
+    def run() -> None:
+        sys.setprofile(count)
+        try:
+            act()
+        except Interrupt:
+            raised.append(True)
+        finally:
+            sys.setprofile(None)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(LONG_SECONDS)
+    return bool(raised)
+
+
 def test_interrupted_threads_keep_nobody_from_the_slots():
     slots = Slots(2)
 
     def use() -> None:
-        if slots.take(SOON_SECONDS):
-            slots.give_back()
-        else:  # all were lost by threads that were interrupted when they had just got one
+        taken = slots.take(SOON_SECONDS)
+        # What was lost in the step before this one is put back by whoever got none.
+        if taken or slots._free == 0:
             slots.give_back()
 
     interrupt_all([use, use, use])
 
-    assert Slots(1).take(0.0)
+    assert slots._line == deque()
+
+
+def use_one(slots: Slots) -> None:
+    if slots.take(LONG_SECONDS):
+        slots.give_back()
+
+
+def test_a_thread_that_is_interrupted_while_it_waits_loses_no_slot():
+    slots = Slots(1)
+    for _ in range(30):
+        assert slots.take(LONG_SECONDS)
+        waiting = Interrupted(partial(use_one, slots))
+        while not slots._line:
+            time.sleep(0.0005)
+
+        waiting.interrupt()
+        slots.give_back()
+        waiting.end()
+
+    assert slots.take(0.0)
+
+
+def test_slots_are_taken_in_the_order_in_which_they_were_asked_for():
+    slots = Slots(1)
+    assert slots.take(0.0)
+    order: list[int] = []
+
+    def use(number: int) -> None:
+        assert slots.take(LONG_SECONDS)
+        order.append(number)
+        slots.give_back()
+
+    threads = []
+    for number in range(5):
+        threads.append(threading.Thread(target=use, args=(number,)))
+        threads[-1].start()
+        while len(slots._line) <= number:
+            time.sleep(0.0005)
+    slots.give_back()
+    assert slots.take(LONG_SECONDS)  # though this thread is the one that runs: it asked last
+    for thread in threads:
+        thread.join(LONG_SECONDS)
+
+    assert order == [0, 1, 2, 3, 4]
 
 
 def test_slots_run_out():

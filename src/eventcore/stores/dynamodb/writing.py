@@ -15,14 +15,12 @@ Why that is enough, and why nothing less is, is in ``docs/explanation/dynamodb-l
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from eventcore.errors import (
     EventCoreError,
     LogRestoredError,
-    SchemaMismatchError,
     StoreError,
     StoreUnavailableError,
 )
@@ -35,6 +33,7 @@ from eventcore.stores.dynamodb.calls import (
 )
 from eventcore.stores.dynamodb.layout import FORMAT, Keys, record_of, tombstone
 from eventcore.stores.dynamodb.requests import IS_ABSENT, Commit
+from eventcore.stores.dynamodb.table_watch import TableWatch
 from eventcore.stores.dynamodb.tables import check_usable, ensure_table, read_sequencer
 
 SENDS_MAX: Final = 6
@@ -43,11 +42,6 @@ is settled."""
 
 FENCED_MAX: Final = 20
 """How often a commit may find its positions fenced by readers: they wait longer each time."""
-
-QUIET_SECONDS: Final = 30.0
-"""How long after a reservation the table is taken for the same. A copy that is restored under its
-name takes minutes, after the table was deleted: a log that was refused or quiet meanwhile looks
-which table is there before it reserves again."""
 
 TOKEN_BYTES: Final = 16
 
@@ -92,15 +86,14 @@ class Writing:
     ) -> None:
         self._calls = calls
         self._keys = keys
-        self._identity = identity
+        self._watch = TableWatch(calls, keys.table, identity)
         self._new_token = new_token
         self._sends_max = sends_max
-        self._known_at: tuple[float, float] | None = self._clocks()
 
     @property
     def identity(self) -> str:
         """Of the table that the log was opened in."""
-        return self._identity
+        return self._watch.identity
 
     def write(self, commit: Commit) -> tuple[int, list[int]]:
         """Write a commit.
@@ -142,42 +135,18 @@ class Writing:
         Raises:
             LogRestoredError: The table is another one than was opened, or a repair closed or signed
                 it. Nothing was reserved. The sequencer of a restored copy is that of the table it
-                is a copy of: only a look at the table itself tells, which is taken when the last
-                reservation was more than :data:`QUIET_SECONDS` ago, or found no table.
+                is a copy of: only the :class:`~eventcore.stores.dynamodb.table_watch.TableWatch`
+                tells.
             SchemaMismatchError: The log is of another format now, or the table is gone.
         """
-        began = self._make_sure()
         try:
-            answer = self._add(count)
+            with self._watch.writing():
+                answer = self._add(count)
         except ConditionFailedError as error:
-            check_usable(self._calls, self._keys, error.item or {}, self._identity)
+            check_usable(self._calls, self._keys, error.item or {}, self.identity)
             problem = "the sequencer refuses what it has to take"
             raise StoreError(store=self._calls.name, problem=problem) from error
-        except SchemaMismatchError:
-            self._known_at = None  # it was deleted: what is there next is another one
-            raise
-        self._known_at = began
         return int(answer["Attributes"]["c"]["N"]) - count + 1
-
-    def _make_sure(self) -> tuple[float, float]:
-        """Look which table is there, if another one may have taken its place; gives the time.
-
-        Raises:
-            LogRestoredError: It is another one than was opened.
-            SchemaMismatchError: There is none.
-        """
-        now = self._clocks()
-        known = self._known_at
-        if known is None or any(
-            abs(later - earlier) > QUIET_SECONDS for later, earlier in zip(now, known, strict=True)
-        ):
-            self._check_identity(ensure_table(self._calls, self._keys.table, create=False))
-            self._known_at = now
-        return now
-
-    def _clocks(self) -> tuple[float, float]:
-        # Two: one may have stood still while the machine slept, the other one may jump.
-        return self._calls.clock(), time.time()  # noqa: TID251 - says whether to look, and no more
 
     def _add(self, count: int) -> dict[str, Any]:
         return self._calls.call(
@@ -190,17 +159,12 @@ class Writing:
                 "ExpressionAttributeValues": {
                     ":count": {"N": str(count)},
                     ":format": {"N": str(FORMAT)},
-                    ":identity": {"S": self._identity},
+                    ":identity": {"S": self.identity},
                 },
                 "ReturnValues": "UPDATED_NEW",
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             },
         )
-
-    def _check_identity(self, there: str) -> None:
-        if there != self._identity:
-            problem = f"table {self._keys.table} is another one than was opened"
-            raise LogRestoredError(store=self._calls.name, problem=problem)
 
     def check_current(self) -> None:
         """Refuse a table that is not the one the log was opened in, or that is being repaired.
@@ -211,7 +175,7 @@ class Writing:
         """
         there = ensure_table(self._calls, self._keys.table, create=False)
         check_usable(self._calls, self._keys, read_sequencer(self._calls, self._keys), there)
-        self._check_identity(there)
+        self._watch.check(there)
 
     def put_once(self, item: Item) -> Item | None:
         """Put an item where nothing is; gives what was there instead, None if it was put."""
@@ -234,7 +198,7 @@ class Writing:
 
     def _transact(self, commit: Commit, base: int, token: bytes) -> _Outcome:
         """Send the transaction until something is known of it."""
-        self._make_sure()  # this thread may have stood still since it reserved
+        self._watch.look()  # this thread may have stood still since it reserved
         request = {
             "TransactItems": commit.actions(base, token),
             # The service's own protection against doing it twice, within ten minutes; the

@@ -100,7 +100,7 @@ class PostgresWakeup:
         self._payload = "" if channel else f"{topic}:{connections.schema}"
         self._enabled = notify
         self._signal = LocalSignal()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._listener: threading.Thread | None = None
         self._is_listening = False
         self._sender: threading.Thread | None = None
@@ -180,28 +180,35 @@ class PostgresWakeup:
         connection: Connection | None = None
         while True:
             self._due.wait(self._taken, threading.TIMEOUT_MAX)
-            is_last = self.closed
-            # Taken first: what is committed from here on asks for another one.
-            self._taken = self._due.token()
-            try:
-                if connection is None or connection.closed:
-                    connection = self._open_sender()
-                # Through libpq directly: a cursor would cost several times more, in the way of
-                # those who append.
-                result = connection.pgconn.exec_params(
-                    b"SELECT pg_catalog.pg_notify($1, $2)",
-                    [self._channel.encode(), self._payload.encode()],
-                )
-                if result.status != pq.ExecStatus.TUPLES_OK:
-                    _closed(connection)
-            except psycopg.Error:
-                # Who waits elsewhere looks by itself; the next append tries again.
-                _closed(connection)
-                connection = None
-            if is_last or self.closed:
+            is_last, due = self.closed, self._due.token()
+            if due != self._taken:
+                # Taken first: what is committed from here on asks for another one.
+                self._taken = due
+                connection = self._send_one(connection)
+            if is_last:
                 _closed(connection)
                 return
-            time.sleep(self._pace.pause_seconds())
+            if not self.closed:
+                time.sleep(self._pace.pause_seconds())
+
+    def _send_one(self, connection: Connection | None) -> Connection | None:
+        """Send a notification; gives the connection to send the next one on, if there is one."""
+        try:
+            if connection is None or connection.closed:
+                connection = self._open_sender()
+            # Through libpq directly: a cursor would cost several times more, in the way of those
+            # who append.
+            result = connection.pgconn.exec_params(
+                b"SELECT pg_catalog.pg_notify($1, $2)",
+                [self._channel.encode(), self._payload.encode()],
+            )
+        except psycopg.Error:
+            # Who waits elsewhere looks by itself; the next append tries again.
+            _closed(connection)
+            return None
+        if result.status != pq.ExecStatus.TUPLES_OK:
+            _closed(connection)
+        return connection
 
     def _open_sender(self) -> Connection:
         connection = self._connections.connect()

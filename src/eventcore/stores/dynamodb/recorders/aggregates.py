@@ -15,7 +15,7 @@ from eventcore.stores.dynamodb.layout import key, number
 from eventcore.stores.dynamodb.recorders.datastore import DynamoDBDatastore
 from eventcore.stores.dynamodb.recorders.names import checked, originator_id_of
 from eventcore.stores.dynamodb.recorders.translation import taken, translated
-from eventcore.stores.dynamodb.recorders.writing import new_token, write_once
+from eventcore.stores.dynamodb.recorders.writing import new_token
 from eventcore.stores.dynamodb.requests import IS_ABSENT
 from eventcore.stores.limits import PLACE_MAX, is_storable
 
@@ -53,7 +53,7 @@ class DynamoDBAggregateRecorder(persistence.AggregateRecorder):
         with translated():
             puts = [self._put(event, token) for event in stored_events]
             self._check_distinct(stored_events)
-            is_done = write_once(self.datastore.calls, puts, token)
+            is_done = self.datastore.write_once(puts, token)
         if not is_done:
             raise taken(stored_events)
         return None

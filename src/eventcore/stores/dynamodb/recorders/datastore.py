@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from eventcore.stores.dynamodb.calls import DynamoDBCalls, Item
@@ -12,7 +12,8 @@ from eventcore.stores.dynamodb.layout import Keys, key
 from eventcore.stores.dynamodb.recorders.names import OriginatorIdType, prefix_of
 from eventcore.stores.dynamodb.recorders.sequence import ApplicationSequence
 from eventcore.stores.dynamodb.recorders.translation import translated
-from eventcore.stores.dynamodb.recorders.writing import tracking_update
+from eventcore.stores.dynamodb.recorders.writing import tracking_update, write_once
+from eventcore.stores.dynamodb.table_watch import TableWatch
 from eventcore.stores.dynamodb.tables import ensure_table
 from eventcore.stores.signals import LocalSignal
 
@@ -72,6 +73,7 @@ class DynamoDBDatastore:
         self._connect = connect
         self._lock = threading.RLock()
         self._calls: DynamoDBCalls | None = None
+        self._watch: TableWatch | None = None
         self._sequence: ApplicationSequence | None = None
         self._is_closed = False
         self._readers = weakref.WeakSet[Stoppable]()
@@ -102,8 +104,20 @@ class DynamoDBDatastore:
         Raises:
             ProgrammingError: It is not and is not to be made, or it has another shape.
         """
-        with translated():
-            ensure_table(self.calls, self.table, create=create)
+        with self._lock, translated():
+            identity = ensure_table(self.calls, self.table, create=create)
+            if self._watch is None:
+                self._watch = TableWatch(self.calls, self.table, identity)
+
+    def write_once(self, actions: Sequence[Mapping[str, Any]], token: bytes) -> bool:
+        """See :func:`eventcore.stores.dynamodb.recorders.writing.write_once`.
+
+        Raises:
+            LogRestoredError: The table is another one than was opened. Nothing was sent.
+        """
+        assert self._watch is not None  # every recorder makes sure of the table first
+        with self._watch.writing():
+            return write_once(self.calls, actions, token)
 
     def sequence(self, *, create: bool) -> ApplicationSequence:
         """The application's events in their order; opened once.

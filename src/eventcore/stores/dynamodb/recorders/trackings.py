@@ -16,7 +16,6 @@ from eventcore.stores.dynamodb.layout import number
 from eventcore.stores.dynamodb.recorders.applications import DynamoDBApplicationRecorder
 from eventcore.stores.dynamodb.recorders.datastore import DynamoDBDatastore
 from eventcore.stores.dynamodb.recorders.translation import translated
-from eventcore.stores.dynamodb.recorders.writing import write_once
 
 
 class DynamoDBTrackingRecorder(persistence.TrackingRecorder):
@@ -55,7 +54,7 @@ class DynamoDBTrackingRecorder(persistence.TrackingRecorder):
             tracking.application_name, tracking.notification_id
         )
         with translated():
-            is_done = write_once(self.datastore.calls, [{"Update": update}, *actions], token)
+            is_done = self.datastore.write_once([{"Update": update}, *actions], token)
         if not is_done:
             message = (
                 f"Position {tracking.notification_id} of {tracking.application_name!r} is not "
