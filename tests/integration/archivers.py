@@ -21,15 +21,15 @@ STEP_EVENTS = 100
 """That a trim is about in a step."""
 
 
-def main(place: str, folder: str, work: str, first: str) -> None:
+def main(place: str, folder: str, *work: str) -> None:
     log = open_log(place) if "://" in place else SQLiteLog(place)
     archive = open_archive(folder)
-    if work == "archive":
+    if work[0] == "archive":
         begin_step()
         archiver = Archiver(archive, limits=SegmentLimits(events_max=SEGMENT_EVENTS))
         archiver.run(log, on_segment=lambda _: begin_step())
     else:
-        for until in range(STEP_EVENTS * (int(first) + 1), archive.until, STEP_EVENTS):
+        for until in range(STEP_EVENTS * (int(work[1]) + 1), archive.until, STEP_EVENTS):
             begin_step()
             trim_until(ArchivedLog(archive, log), until)
     log.close()
