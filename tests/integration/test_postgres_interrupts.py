@@ -27,7 +27,7 @@ pytestmark = [
 
 THREADS = 8
 INTERRUPTS = 150
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 HEARD_SECONDS = 1.0
 """One that comes while another error is being cleared away may never be heard of."""
