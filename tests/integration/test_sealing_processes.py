@@ -51,7 +51,8 @@ def size(path: Path) -> int:
 @contextmanager
 def being_written(log: SQLiteLog) -> Iterator[Callable[[], int]]:
     """Somebody appends all the time, until what is given is called: it says how many events."""
-    stop, written = threading.Event(), []
+    stop = threading.Event()
+    written: list[int] = []
 
     def write() -> None:
         make = EventMaker()
