@@ -39,7 +39,9 @@ def at_once(works: Sequence[Callable[[], Any]]) -> list[Any]:
         except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
             results[number] = error
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(works))]
+    threads = [
+        threading.Thread(target=run, args=(number,), daemon=True) for number in range(len(works))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
