@@ -15,7 +15,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 POOL_SIZE = 4
 """Sessions with the server: fewer than clients, so that clients do get each other's."""

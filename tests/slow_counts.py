@@ -1,6 +1,11 @@
-"""A read model whose handler takes its time while a file named ``slow`` is in the folder."""
+"""A read model whose handler stands still while a file named ``slow`` is in the folder.
+
+The file says after how many events that is, in each process.
+"""
 
 import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +13,10 @@ from eventcore.events import DomainEvent
 from eventcore.projections import Projection, Table, on
 
 PAUSE_SECONDS = 0.004
+HANG_SECONDS = 240.0
+
+
+_handled = count(1)
 
 
 class SlowRow(NamedTuple):
@@ -22,7 +31,7 @@ SLOW = Table("slow_counts", SlowRow, key=["stream"])
 
 
 class SlowCounts(Projection):
-    """Counts the events of each stream, slowly."""
+    """Counts the events of each stream, slowly, and for a while no further."""
 
     name = "slow_counts"
     tables = (SLOW,)
@@ -31,9 +40,16 @@ class SlowCounts(Projection):
     @on(DomainEvent, key=lambda event: event.stream)
     def add(self, row, event):
         """One more."""
-        if Path("slow").exists():
-            time.sleep(PAUSE_SECONDS)
+        _pause(next(_handled))
         return SlowRow(event.stream, (row.events if row else 0) + 1, event.timestamp_text)
+
+
+def _pause(handled: int) -> None:
+    deadline = time.monotonic() + HANG_SECONDS
+    with suppress(FileNotFoundError):
+        time.sleep(PAUSE_SECONDS if (file := Path("slow")).exists() else 0)
+        while handled > int(file.read_text()) and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
 
 
 PROJECTIONS = [SlowCounts()]

@@ -1,6 +1,8 @@
 """What a child process of the tests runs: archives a log, or trims it, until it is killed.
 
-``python -m tests.integration.archivers LOG FOLDER archive|trim``, the log a file or a store's URL.
+``python -m tests.integration.archivers LOG FOLDER archive|trim FIRST``, the log a file or a
+store's URL, and FIRST how many steps of trimming are passed over, since others did them. It says on
+standard output when a step begins, and takes one for each line of its standard input.
 """
 
 import sys
@@ -13,19 +15,31 @@ from eventcore.stores.sqlite.log import SQLiteLog
 from tests.archived import trim_until
 
 SEGMENT_EVENTS = 60
+"""That an archiver takes in a step."""
+
+STEP_EVENTS = 100
+"""That a trim is about in a step."""
 
 
-def main(place: str, folder: str, work: str) -> None:
+def main(place: str, folder: str, *work: str) -> None:
     log = open_log(place) if "://" in place else SQLiteLog(place)
     archive = open_archive(folder)
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    if work == "archive":
-        Archiver(archive, limits=SegmentLimits(events_max=SEGMENT_EVENTS)).run(log)
+    if work[0] == "archive":
+        begin_step()
+        archiver = Archiver(archive, limits=SegmentLimits(events_max=SEGMENT_EVENTS))
+        archiver.run(log, on_segment=lambda _: begin_step())
     else:
-        for until in range(0, archive.until + 1, 100):
+        for until in range(STEP_EVENTS * (int(work[1]) + 1), archive.until, STEP_EVENTS):
+            begin_step()
             trim_until(ArchivedLog(archive, log), until)
     log.close()
+
+
+def begin_step() -> None:
+    """Wait until there may be one more, and say that it begins."""
+    sys.stdin.readline()
+    sys.stdout.write("step\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

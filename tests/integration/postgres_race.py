@@ -6,7 +6,6 @@ events once, in order, and nothing else, however often it or the server was kill
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import time
 from array import array
@@ -29,6 +28,7 @@ from tests.integration.postgres_racing import (
     read_positions,
     write,
 )
+from tests.integration.races import PROCESSES
 from tests.postgres_cluster import Cluster
 
 SCHEMA = "race"
@@ -50,7 +50,7 @@ class Plan:
 
     Attributes:
         writers: Processes.
-        events_each: Events that each of them commits at least.
+        events_each: Events that each of them commits at least, and more until enough went wrong.
         batch_events_max: Events in one INSERT.
         server_kills: How often the server is killed and started again.
         seconds_max: A race that takes longer hangs, which is a failure.
@@ -122,10 +122,6 @@ class Race:
         self._plan = plan
         self._random = random.Random(plan.events_each)
         self._place = Place(url=cluster.url, schema=SCHEMA, folder=folder)
-        # Started once with everything imported, then forked: sixteen imports would take longer
-        # than the race.
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["tests.integration.postgres_racing"])
         self._followers: dict[str, BaseProcess] = {}
         self._writers: list[BaseProcess] = []
         self._stranger: psycopg.Connection[Any] | None = None
@@ -166,7 +162,7 @@ class Race:
         return self._judge()
 
     def _start(self, work: Any, *arguments: Any) -> BaseProcess:
-        process = self._context.Process(target=work, args=arguments, daemon=True)
+        process = PROCESSES.Process(target=work, args=arguments, daemon=True)
         process.start()
         return process
 
@@ -188,6 +184,8 @@ class Race:
             with suppress(psycopg.OperationalError):
                 self._keep_stranger()
                 self._terminate_a_backend()
+                if self._is_enough():
+                    self._place.enough.touch()
             if self._random.random() < 0.1:
                 self._kill_a_follower()
             if self._kills_left and self._is_kill_due():
@@ -195,6 +193,16 @@ class Race:
                 self._cluster.kill()
                 self._cluster.restart()
         self._check({f"writer {number}": one for number, one in enumerate(self._writers)})
+
+    def _is_enough(self) -> bool:
+        """Whether everything went wrong that is to, which is not left to the speed of anybody."""
+        if self._kills_left or not self._backends_terminated or not self._followers_killed:
+            return False
+        seen = read_positions(self._place.folder / "naive")
+        with self._connection() as connection:
+            up_to = f"WHERE position <= {max(seen, default=0)}"
+            ((stored,),) = self._rows(connection, "count(*)", up_to)
+        return bool(stored > len(seen))
 
     def _is_kill_due(self) -> bool:
         plan = self._plan

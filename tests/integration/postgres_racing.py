@@ -69,6 +69,11 @@ class Place:
         return f"{self.url}{mark}application_name={APPLICATION}"
 
     @property
+    def enough(self) -> Path:
+        """Is there once all that was to go wrong went wrong: until then writers go on."""
+        return self.folder / "enough"
+
+    @property
     def target(self) -> Path:
         """Says, once everything is written, the position that followers are to reach."""
         return self.folder / "target"
@@ -93,9 +98,12 @@ def _when_there(act: Callable[[], T]) -> T:
 
 
 def write(place: Place, number: int, *, events: int, batch_events_max: int) -> None:
-    """Run a writer until it has committed so many events; it tells what was acknowledged."""
+    """Run a writer until it has committed so many events; it tells what was acknowledged.
+
+    It goes on as long as there is something that is still to go wrong.
+    """
     writer = Writer(place, number, batch_events_max)
-    while len(writer.acknowledged) < events:
+    while len(writer.acknowledged) < events or not place.enough.exists():
         writer.act()
     writer.finish()
 
@@ -244,7 +252,8 @@ def read_positions(file: Path) -> array[int]:
     """What :class:`Seen` wrote."""
     positions = array("q")
     if file.exists():
-        positions.frombytes(file.read_bytes())
+        found = file.read_bytes()
+        positions.frombytes(found[: len(found) // 8 * 8])  # one may be being written just now
     return positions
 
 

@@ -6,7 +6,6 @@ have seen a table missing, half of a model replaced, or a row going back.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
@@ -23,10 +22,8 @@ from eventcore.app import App
 from eventcore.errors import StoreUnavailableError
 from eventcore.settings import parse_store_url
 from tests.integration.projections_racing import Place, keep, read, rebuild, write
+from tests.integration.races import PROCESSES
 from tests.integration.racing_accounts import POISON, TABLES, in_one_pass
-
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.integration.projections_racing"])
 
 
 class ViolationError(AssertionError):
@@ -135,7 +132,7 @@ class Race:
             self._start(read, number, raw=is_sql and number % 2 == 0)
 
     def _process(self, target: Callable[..., None], *arguments: Any, **options: Any) -> BaseProcess:
-        process = _PROCESSES.Process(
+        process = PROCESSES.Process(
             target=target, args=(self._place, *arguments), kwargs=options, daemon=True
         )
         process.start()

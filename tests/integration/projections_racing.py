@@ -39,6 +39,8 @@ ACCOUNTS_COUNT = 60
 POISON_SHARE = 0.01
 HALF_SWAP_SECONDS = 0.5
 EXTRA_PAUSE_SECONDS = 1.0
+POLLS_MIN = 10
+"""Of each reader, however slow it is."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def read(place: Place, number: int, *, raw: bool) -> None:
     polls = 0
     with told(place, "reader"), closing(place.open()) as app:
         rows_of = _raw_rows(place) if raw else (lambda table: list(app.views.query(table)))
-        while not place.is_said("read enough"):
+        while polls < POLLS_MIN or not place.is_said("read enough"):
             # The echo last: it is written with the order, so it is never behind what was read.
             try:
                 found = [(table.name, rows_of(table)) for table in TABLES]

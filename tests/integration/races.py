@@ -1,10 +1,23 @@
-"""Races that have to be lost, since a bug was planted."""
+"""What races have in common: how their processes start, and that a planted bug loses them."""
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Callable
 from typing import Any
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Starts the processes of a race: forked from one that has everything imported already, which takes
+seconds on a busy machine. There is one such process for all races, whichever comes first."""
+
+PROCESSES.set_forkserver_preload(
+    [
+        "tests.integration.dynamodb_racing",
+        "tests.integration.postgres_racing",
+        "tests.integration.projections_racing",
+    ]
+)
 
 RACES_MAX = 5
 """Chance decides whether a bug is met: a race that is won by one proves little, so many in a row

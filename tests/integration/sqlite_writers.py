@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,9 +52,10 @@ def hold(path: Path) -> None:
     log.close()
 
 
-def open_only(path: Path, at: float) -> None:
-    """Open the log at a given moment, at the same time as others."""
-    time.sleep(max(0.0, at - time.time()))
+def open_only(path: Path) -> None:
+    """Open the log when standard input ends, at the same time as others."""
+    say("ready")
+    sys.stdin.read()
     log = SQLiteLog(path)
     say(log.head())
     log.close()
@@ -63,8 +63,10 @@ def open_only(path: Path, at: float) -> None:
 
 if __name__ == "__main__":
     task, file, *numbers = sys.argv[1:]
-    tasks: dict[str, Callable[..., None]] = {"write": write, "follow": follow, "hold": hold}
-    if task == "open":
-        open_only(Path(file), float(numbers[0]))
-    else:
-        tasks[task](Path(file), *map(int, numbers))
+    tasks: dict[str, Callable[..., None]] = {
+        "write": write,
+        "follow": follow,
+        "hold": hold,
+        "open": open_only,
+    }
+    tasks[task](Path(file), *map(int, numbers))

@@ -23,26 +23,33 @@ KILLS = 8
 SEED = 20_261_129
 
 
-def start(log: Path | str, folder: Path, work: str) -> subprocess.Popen[str]:
+def start(
+    log: Path | str, folder: Path, work: str, *, steps: int, first: int = 0
+) -> subprocess.Popen[str]:
+    """Let it do so many steps; before one more it waits, however late it is killed."""
+    command = [sys.executable, "-m", "tests.integration.archivers", str(log), str(folder), work]
     child = subprocess.Popen(
-        [sys.executable, "-m", "tests.integration.archivers", str(log), str(folder), work],
+        [*command, str(first)],
         cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    # Not before it begins: a kill during the start-up of the interpreter proves nothing.
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
+    assert child.stdin is not None
+    child.stdin.write("\n" * steps)
+    child.stdin.flush()
     return child
 
 
-def kill_in_the_middle(child: subprocess.Popen[str], seconds: float) -> bool:
-    """Whether it was still at work."""
+def kill_in_the_middle(child: subprocess.Popen[str], *, step: int, seconds: float) -> None:
+    """Kill it so long after that step began."""
+    assert child.stdout is not None
+    assert [child.stdout.readline() for _ in range(step)] == ["step\n"] * step
     time.sleep(seconds)
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    return child.returncode == -signal.SIGKILL
+    assert child.returncode == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -54,16 +61,18 @@ def filled(tmp_path: Path) -> Path:
 
 
 def test_archivers_that_are_killed_leave_what_the_next_one_finishes(filled: Path, tmp_path: Path):
-    folder, moments, killed = tmp_path / "lake", random.Random(SEED), 0
+    folder, moments = tmp_path / "lake", random.Random(SEED)
     published: dict[str, bytes] = {}
 
     for _ in range(KILLS):
-        killed += kill_in_the_middle(start(filled, folder, "archive"), moments.uniform(0, 0.25))
+        steps = moments.randint(1, 3)
+        child = start(filled, folder, "archive", steps=steps)
+        kill_in_the_middle(child, step=steps, seconds=moments.uniform(0, 0.05))
         now = contents(folder)
         assert {name: now[name] for name in published} == published
         published = now
 
-    assert killed > KILLS // 2, "most of them ended before they could be killed"
+    assert published
     with closing(SQLiteLog(filled)) as log:
         fill(log, 50, make=EventMaker(series=2), hours=1)
         archive = open_archive(str(folder))
@@ -79,18 +88,18 @@ def test_archivers_that_are_killed_leave_what_the_next_one_finishes(filled: Path
 def test_trims_that_are_killed_leave_a_log_that_is_whole_with_its_archive(
     filled: Path, tmp_path: Path
 ):
-    folder, moments, killed = tmp_path / "lake", random.Random(SEED), 0
+    folder, moments = tmp_path / "lake", random.Random(SEED)
     with closing(SQLiteLog(filled)) as log:
         events = list(log.read())
         run(open_archive(str(folder)), log, events_max=500)
 
-    for _ in range(KILLS):
-        killed += kill_in_the_middle(start(filled, folder, "trim"), moments.uniform(0, 0.08))
+    for number in range(KILLS):
+        child = start(filled, folder, "trim", steps=1, first=number)
+        kill_in_the_middle(child, step=1, seconds=moments.uniform(0, 0.03))
         with closing(SQLiteLog(filled)) as log:
             both = ArchivedLog(open_archive(str(folder)), log)
             assert list(both.read()) == events
 
-    assert killed > 0, "none of them could be killed"
     with closing(SQLiteLog(filled)) as log:
         both = ArchivedLog(open_archive(str(folder)), log)
         trim_until(both, EVENTS)

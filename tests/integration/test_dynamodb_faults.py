@@ -12,7 +12,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import cycle
 from typing import Any
 
 import pytest
@@ -64,7 +63,6 @@ class FaultyBoto:
         self._http = self._transport._http
         self._transport._http = self
         self._chance = random.Random(seed)
-        self._codes: dict[str, Iterator[str]] = {}
         self.share = 0.0
         self.injected: Counter[str] = Counter()
         self.happened: dict[int, list[Happened]] = {}
@@ -93,11 +91,11 @@ class FaultyBoto:
         self.happened.setdefault(threading.get_ident(), []).append((what, operation, detail))
 
     def send(self, request: Any) -> Any:
-        """In the place of boto3's connections."""
+        """In the place of boto3's connections; what happened least so far happens next."""
         if self._chance.random() >= self.share:
             return self._http.send(request)
         operation = request.headers["X-Amz-Target"].rpartition(".")[2]
-        code = next(self._codes.setdefault(operation, _codes(operation)))
+        code = min(_codes(operation), key=lambda one: self.injected[one])
         self.injected[code] += 1
         if code == "timeout":
             raise ReadTimeoutError(endpoint_url=request.url)
@@ -113,19 +111,17 @@ class FaultyBoto:
         return AWSResponse(request.url, status, {}, Body(json.dumps(answer).encode()))
 
 
-def _codes(operation: str) -> Iterator[str]:
-    """What an operation fails with, one after the other: all are met in a short run."""
+def _codes(operation: str) -> list[str]:
+    """What an operation may fail with."""
     conflict = {"TransactWriteItems": "TransactionCanceledException"}
-    return cycle(
-        [
-            conflict.get(operation, "TransactionConflictException"),
-            "ThrottlingException",
-            "ProvisionedThroughputExceededException",
-            "InternalServerError",
-            "ServiceUnavailable",
-            "timeout",
-        ]
-    )
+    return [
+        conflict.get(operation, "TransactionConflictException"),
+        "ThrottlingException",
+        "ProvisionedThroughputExceededException",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "timeout",
+    ]
 
 
 def test_everything_holds_and_is_done_though_one_call_in_twenty_fails(  # noqa: C901, PLR0915 - one story

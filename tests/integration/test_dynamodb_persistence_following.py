@@ -218,7 +218,7 @@ def test_a_wait_ends_when_the_factory_is_closed(build):
 
 def test_factories_that_make_their_table_at_once_do_not_collide(build):
     errors: list[Exception] = []
-    begin = threading.Barrier(6)
+    begin = threading.Barrier(6, timeout=PATIENCE_SECONDS)
 
     def make() -> None:
         try:

@@ -74,7 +74,7 @@ def test_a_log_is_refused_in_a_forked_child_and_the_parents_goes_on(
     with log.subscribe() as subscription:
         for lock in held:
             lock.acquire()
-        child = context.Process(target=_refusals, args=(log, subscription, queue))
+        child = context.Process(target=_refusals, args=(log, subscription, queue), daemon=True)
         child.start()
         for lock in held:
             lock.release()

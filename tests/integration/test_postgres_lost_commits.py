@@ -220,13 +220,16 @@ def test_a_subscription_ends_when_what_it_began_behind_was_lost(pair, make):
 
 def test_a_subscription_ends_when_its_log_is_closed_while_the_server_is_away(pair, make):
     append(pair.log, "order-2", make)
-    with in_thread(lambda: [event.position for event in pair.log.subscribe()]) as followed:
-        time.sleep(0.2)
+    seen: list[int] = []
+    with in_thread(
+        lambda: seen.extend(event.position for event in pair.log.subscribe())
+    ) as followed:
+        wait_until(lambda: len(seen) == 4)
         pair.primary.kill()
         time.sleep(0.5)
         pair.log.close()
 
-    assert followed == [[1, 2, 3, 4]]
+    assert (followed, seen) == ([None], [1, 2, 3, 4])
 
 
 def test_a_subscription_goes_on_when_the_failover_lost_nothing_of_what_it_handed_out(pair, make):

@@ -238,7 +238,7 @@ def test_a_pool_opens_connections_only_when_they_are_needed(build, postgres_sche
 
 def test_factories_that_make_their_tables_at_once_do_not_collide(build):
     errors: list[Exception] = []
-    begin = threading.Barrier(8)
+    begin = threading.Barrier(8, timeout=PATIENCE_SECONDS)
 
     def make() -> None:
         try:

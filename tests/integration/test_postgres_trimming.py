@@ -175,25 +175,27 @@ class Race:
         self.log = log
         self.archive = open_archive(str(folder))
         self.whole = ArchivedLog(self.archive, log)
-        self.left = WRITERS
+        self.ended: set[int] = set()
         self.trimmed = threading.Event()
         self.followed: list[Recorded[Any]] = []
 
     def write(self, writer: int) -> None:
         make = EventMaker(series=writer + 1)
-        for number in range(APPENDS_EACH):
-            if number == APPENDS_EACH // 2:
-                # So that there are trims between the writes, however fast who is.
-                assert self.trimmed.wait(LONG_SECONDS)
-            self.log.append([StreamAppend(f"own-{writer}", 2 * number, make.many(2))])
-        self.left -= 1
+        try:
+            for number in range(APPENDS_EACH):
+                if number == APPENDS_EACH // 2:
+                    # So that there are trims between the writes, however fast who is.
+                    assert self.trimmed.wait(LONG_SECONDS)
+                self.log.append([StreamAppend(f"own-{writer}", 2 * number, make.many(2))])
+        finally:  # else nobody would tell who trims to end
+            self.ended.add(writer)
 
     def follow(self) -> None:
         with self.whole.subscribe() as subscription:
             self.followed = list(islice(subscription, TOTAL))
 
     def trim(self) -> None:
-        while self.left:
+        while len(self.ended) < WRITERS:
             Archiver(self.archive, limits=SegmentLimits(events_max=50)).run(self.log)
             trim_until(self.whole, self.archive.until)
             if self.archive.until:

@@ -32,6 +32,8 @@ from tests.unit.projections.shops import Baskets, DailySales, Stock
 
 EVENTCORE = Path(sys.executable).with_name("eventcore")
 EVENTS = 1_200
+STANDS_STILL = str(EVENTS // 3)
+"""After so many events of each process: what is to be killed does not end before."""
 DEADLINE_SECONDS = 120
 OF: list[Projection] = [*built_in_projections(), DailySales(), Stock(), Baskets(), SlowCounts()]
 
@@ -132,7 +134,7 @@ def test_a_killed_replay_goes_on_and_ends_in_the_same_rows(
     assert run("--into", "sqlite:///whole.db")["rows"] == {
         "slow_counts": len(rows(folder / "whole.db"))
     }
-    (folder / "slow").touch()
+    (folder / "slow").write_text(STANDS_STILL)
     killed = begin("--into", "sqlite:///past.db", *processes)
     try:
         if processes:
@@ -166,7 +168,7 @@ def _position(path: Path) -> int:
 @pytest.mark.slow
 def test_a_killed_worker_ends_the_command_with_a_word(folder: Path, store: str):
     run("--into", "sqlite:///whole.db")
-    (folder / "slow").touch()
+    (folder / "slow").write_text(STANDS_STILL)
     replaying = begin("--into", "sqlite:///past.db", "--processes", "2")
     try:
         workers = until(lambda: _two_workers(replaying.pid))
@@ -227,7 +229,7 @@ def test_dask_ends_in_the_same_rows_although_a_worker_is_killed(
     replay(log, OF, whole)
     url = archived(log, folder / "archive", events_max=500, shards=8).url if archive else None
     source = shard_source(Settings(store=store, archive=url), log.codec)
-    (folder / "slow").touch()
+    (folder / "slow").write_text(str(EVENTS))
     killed: list[int] = []
 
     def kill_one(_at: int, _end: int) -> None:

@@ -25,7 +25,7 @@ HANG_SECONDS = 60.0
 
 
 @contextmanager
-def child(task: str, path: Path, *numbers: float) -> Iterator[subprocess.Popen[str]]:
+def child(task: str, path: Path, *numbers: int) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.integration.sqlite_writers", task, str(path)]
     with subprocess.Popen(
         [*command, *map(str, numbers)],
@@ -105,15 +105,20 @@ def test_what_a_killed_writer_had_acknowledged_is_there_and_nothing_is_half_writ
 
 
 def test_a_new_file_opened_by_many_processes_at_once_becomes_one_log(tmp_path):
-    path, at = tmp_path / "log.db", time.time() + 1.5
+    path = tmp_path / "log.db"
 
     with (
-        child("open", path, at) as first,
-        child("open", path, at) as second,
-        child("open", path, at) as third,
-        child("open", path, at) as fourth,
+        child("open", path) as first,
+        child("open", path) as second,
+        child("open", path) as third,
+        child("open", path) as fourth,
     ):
-        answers = [told(process) for process in (first, second, third, fourth)]
+        processes = (first, second, third, fourth)
+        assert [line(process) for process in processes] == ["ready"] * 4
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        answers = [told(process) for process in processes]
 
     assert answers == [[0]] * 4
 
@@ -155,7 +160,7 @@ def test_a_log_is_refused_in_a_forked_child_and_the_parents_goes_on(tmp_path):
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
 
-    process = context.Process(target=_use, args=(log, answers))
+    process = context.Process(target=_use, args=(log, answers), daemon=True)
     process.start()
     problems = answers.get(timeout=HANG_SECONDS)
     process.join(HANG_SECONDS)

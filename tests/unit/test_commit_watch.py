@@ -90,7 +90,7 @@ def test_a_sleeping_wait_is_woken_by_an_unannounced_commit(path, watch, mode):
 def test_all_waiters_are_woken_whichever_watch_they_use(path):
     watches = [CommitWatch(path) for _ in range(3)]
     woken = []
-    all_ready = threading.Barrier(7)
+    all_ready = threading.Barrier(7, timeout=LONG_SECONDS)
 
     def wait(watch):
         token = watch.token()
@@ -205,9 +205,9 @@ def test_a_lock_held_by_another_connection_delays_a_look_and_loses_nothing(path)
         writer.execute("INSERT INTO n VALUES (1)")
         with closing(CommitWatch(path)) as watch:
             token = watch.token()
-            threading.Timer(0.1, writer.execute, args=("COMMIT",)).start()
-
             assert watch.wait(token, 0) is False
+
+            threading.Timer(0.1, writer.execute, args=("COMMIT",)).start()
             writer_done = watch.wait(token, LONG_SECONDS)
 
     assert writer_done is True
@@ -282,31 +282,33 @@ def _wait_in_child(path, inherited, queues) -> None:
 def test_a_forked_child_looks_for_itself_while_the_parent_waits(path, watch):
     context = multiprocessing.get_context("fork")
     ready, answers = context.Queue(), context.Queue()
-    waiter = threading.Thread(target=lambda: watch.wait(watch.token(), LONG_SECONDS))
+    waiter = threading.Thread(target=lambda: watch.wait(watch.token(), LONG_SECONDS), daemon=True)
     waiter.start()
     while not watch._shared.is_polled:
         time.sleep(0.001)
     parents = watch._shared._connection
 
-    process = context.Process(target=_wait_in_child, args=(path, watch, (ready, answers)))
+    process = context.Process(
+        target=_wait_in_child, args=(path, watch, (ready, answers)), daemon=True
+    )
     held, forked = threading.Event(), threading.Event()
 
     def hold() -> None:
         with watch._shared.lock:  # which the child could never have
             held.set()
-            forked.wait()
+            forked.wait(LONG_SECONDS)
 
-    holder = threading.Thread(target=hold)
+    holder = threading.Thread(target=hold, daemon=True)
     holder.start()
-    held.wait()
+    assert held.wait(LONG_SECONDS)
     process.start()
     forked.set()
-    holder.join()
+    holder.join(LONG_SECONDS)
     ready.get(timeout=LONG_SECONDS)
     commit(path)
 
     assert answers.get(timeout=LONG_SECONDS) == [True, True]
-    process.join()
+    process.join(LONG_SECONDS)
     assert process.exitcode == 0
     assert watch._shared._connection is parents
-    waiter.join()
+    waiter.join(LONG_SECONDS)

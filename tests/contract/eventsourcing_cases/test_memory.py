@@ -128,9 +128,9 @@ def test_a_view_written_for_popo_is_woken_not_asleep_when_its_position_is_record
 
     thread = threading.Thread(target=reader)
     thread.start()
-    asked.wait(10)
+    assert asked.wait(60)
     view.incr_created_event_counter(Tracking("upstream", 1))
-    thread.join(10)
+    thread.join(60)
 
     assert seen == [1]
 
@@ -170,7 +170,7 @@ def test_a_subscription_blocked_in_another_thread_ends_when_it_is_stopped():
     thread.start()
 
     subscription.stop()
-    thread.join(10)
+    thread.join(60)
 
     assert ended == [[]]
 

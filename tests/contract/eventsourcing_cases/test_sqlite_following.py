@@ -288,13 +288,13 @@ def test_a_blocked_subscription_ends_without_error_when_told_from_another_thread
 
     thread = threading.Thread(target=consume)
     thread.start()
-    assert got_first.wait(10)
+    assert got_first.wait(60)
 
     if how == "stop":
         subscription.stop()
     else:
         factory.close()
-    thread.join(10)
+    thread.join(60)
 
     assert ended == [[1]]
 

@@ -1,6 +1,6 @@
 """``eventcore doctor --race``: what loses events on a server, and that nothing else changes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.postgres
 
 TEXTBOOK, OURS = "textbook bigserial table", "eventcore's log"
 SECONDS = "0.3"
+RACES_MAX = 10
 
 
 @pytest.fixture
@@ -23,6 +24,23 @@ def place(folder: object, postgres_database: PostgresServer) -> PostgresServer:
 
 def race(call: Call, place: PostgresServer, *arguments: str, url: str = "") -> Answer:
     return call("doctor", "--race", url or place.url, "--seconds", SECONDS, "--json", *arguments)
+
+
+def race_until(
+    met: Callable[[dict[str, dict[str, Any]]], bool],
+    call: Call,
+    place: PostgresServer,
+    *arguments: str,
+    codes: tuple[int, ...] = (0, 1),
+) -> Answer:
+    """Hold races until something was met that speed and chance decide about in so short a one."""
+    for _ in range(RACES_MAX):
+        answer = race(call, place, *arguments)
+        assert answer.code in codes, answer.out
+        if met(tables(answer)):
+            return answer
+    message = f"not met in {RACES_MAX} races"
+    raise AssertionError(message)
 
 
 def tables(answer: Answer) -> dict[str, dict[str, Any]]:
@@ -43,7 +61,15 @@ def scratch_schemas(place: PostgresServer) -> list[str]:
 
 
 def test_a_textbook_table_loses_events_and_our_log_does_not(call: Call, place: PostgresServer):
-    answer = race(call, place)
+    def is_long_enough(found: dict[str, dict[str, Any]]) -> bool:
+        textbook, ours = found.values()
+        return (
+            all(missed(table)["poller"] > 0 for table in found.values())
+            and textbook["committed"] == ours["committed"] > 50
+            and min(ours["transactions"].values()) > 0
+        )
+
+    answer = race_until(is_long_enough, call, place, codes=(0,))
 
     assert answer.code == 0, answer.out
     (record,) = answer.records
@@ -73,7 +99,7 @@ def test_a_log_that_passed_over_gaps_would_be_found_out(
 ):
     monkeypatch.setattr(reading, "contiguous", lambda _after, positions: len(positions))
 
-    answer = race(call, place)
+    answer = race_until(lambda found: missed(found[OURS])["subscription"] > 0, call, place)
 
     assert answer.code == 1
     assert answer.records[0]["ok"] is False
@@ -170,7 +196,13 @@ def test_a_table_of_the_users_is_raced_by_a_copy_and_neither_written_nor_locked(
         # Nobody may write, or lock more than a SELECT does, until this is over.
         for name in (ODD, "customers"):
             other.execute(f"LOCK TABLE shop.{name} IN EXCLUSIVE MODE")
-        answer = race(call, place, "--table", f"shop.{ODD}")
+        answer = race_until(
+            lambda found: (
+                missed(found["shop.Odd % x {names}"])["poller"] > 0
+                and found["shop.Odd % x {names}"]["transactions"]["refused"] > 0
+            ),
+            *(call, place, "--table", f"shop.{ODD}"),
+        )
         other.rollback()
 
     assert answer.code == 1, answer.err
@@ -201,7 +233,10 @@ def test_a_sequence_that_keeps_numbers_loses_more_and_even_with_a_lock(
         " PRIMARY KEY, stream uuid NOT NULL, version int NOT NULL, UNIQUE (stream, version))",
     )
 
-    answer = race(call, place, "--table", "shop.events", "--with-lock")
+    answer = race_until(
+        lambda found: missed(found["shop.events"])["poller"] > 0,
+        *(call, place, "--table", "shop.events", "--with-lock"),
+    )
 
     table = tables(answer)["shop.events"]
     assert answer.code == 1
@@ -215,7 +250,14 @@ def test_a_sequence_that_keeps_numbers_loses_more_and_even_with_a_lock(
 def test_a_lock_that_writers_wait_for_loses_nothing(call: Call, place: PostgresServer):
     create(place, "CREATE TABLE shop.events (id bigserial)")
 
-    answer = race(call, place, "--table", "shop.events", "--with-lock")
+    answer = race_until(
+        lambda found: (
+            found["shop.events"]["transactions"]["rolledBack"] > 0
+            and found[OURS]["seconds"] < found[TEXTBOOK]["seconds"]
+        ),
+        *(call, place, "--table", "shop.events", "--with-lock"),
+        codes=(0,),
+    )
 
     found = tables(answer)
     assert (answer.code, answer.records[0]["withLock"]) == (0, True)
@@ -233,7 +275,10 @@ def test_a_time_is_no_better_to_go_by_than_a_number(call: Call, place: PostgresS
         "CREATE TABLE shop.events (id uuid PRIMARY KEY, created timestamptz DEFAULT now())",
     )
 
-    answer = race(call, place, "--table", "shop.events", "--position", "created")
+    answer = race_until(
+        lambda found: missed(found["shop.events"])["poller"] > 0,
+        *(call, place, "--table", "shop.events", "--position", "created"),
+    )
 
     assert answer.code == 1
     assert missed(tables(answer)["shop.events"])["poller"] > 0

@@ -115,7 +115,7 @@ def test_the_longest_id_can_hold_an_address(shop):
 
 
 def test_of_eight_threads_racing_for_one_address_exactly_one_wins(shop):
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
 
     def race(number: int) -> str:
         start.wait()
@@ -135,7 +135,7 @@ def test_of_eight_threads_racing_for_one_address_exactly_one_wins(shop):
 def test_of_eight_applications_on_one_file_racing_for_one_address_exactly_one_wins(tmp_path):
     url = f"sqlite:///{tmp_path / 'users.db'}"
     open_app(url).close()
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=60)
 
     def race(number: int) -> str:
         with open_app(url) as app:

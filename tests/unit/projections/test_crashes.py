@@ -176,8 +176,12 @@ from eventcore.projections.sqlite import SQLiteViews
 from eventcore.stores.sqlite.log import SQLiteLog
 pages.PAGE_EVENTS_MAX = pages.PAGE_EVENTS_MIN = 20
 log = SQLiteLog(sys.argv[1])
+def tell(_events, position):
+    print(position, flush=True)
+    sys.stdin.readline()  # until it may go on
+
 ProjectionRunner(log, SQLiteViews(log.connections), built_in_projections(),
-                 on_page=lambda *page: print(page[1], flush=True)).run_to_head()
+                 on_page=tell).run_to_head()
 """
 
 
@@ -210,10 +214,17 @@ def test_a_process_that_is_killed_is_gone_on_from_exactly(tmp_path):
 def run_and_kill(file: Path) -> int:
     """Run a projector until it has told of three pages, kill it, and say how far it said it was."""
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(file)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with child:
+        assert child.stdin is not None
         assert child.stdout is not None
+        # It may go on after each of them, and not much further, however late it is killed.
+        child.stdin.write("\n" * 3)
+        child.stdin.flush()
         told = [int(child.stdout.readline()) for _ in range(3)]
         time.sleep(0.005)
         os.kill(child.pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from eventcore.projections.postgres import PostgresViews
 from eventcore.settings import Settings
 from tests.postgres import PostgresSchema, store_url
 
-HEAR_SECONDS = 5.0
+HEAR_SECONDS = 60.0
 SILENCE_SECONDS = 0.3
 
 

@@ -263,7 +263,7 @@ def test_a_split_projection_is_as_far_as_its_last_share(log, views):
     run(engine_of(views, [Orders()], 1), log)
 
     assert runner.status()[0].lag_events == 0
-    runner.wait_for(log.head(), timeout_seconds=5)
+    runner.wait_for(log.head(), timeout_seconds=60)
 
 
 def test_a_reset_takes_the_shares_back_as_well(log, views):

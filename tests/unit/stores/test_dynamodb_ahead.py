@@ -152,5 +152,5 @@ def test_closing_ends_the_threads(service: Watched) -> None:
     log.close()
 
     for one in threads:
-        one.join(10)
+        one.join(60)
     assert not any(one.is_alive() for one in threads)

@@ -80,7 +80,7 @@ def test_an_empty_schema_gets_every_migration_once(connections):
 
 def test_many_that_start_at_once_do_not_collide(postgres_schema):
     errors: list[Exception] = []
-    begin = threading.Barrier(8)
+    begin = threading.Barrier(8, timeout=60)
 
     def open_it() -> None:
         try:

@@ -36,12 +36,16 @@ class Interrupted:
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
-    def _run(self) -> None:
+    def _run(self, nested: int = 3) -> None:
+        # An interrupt that comes while another one is caught is caught by the loop outside.
         while not self._over:
             with suppress(Interrupt):
                 while not self._over:
-                    self._act()
-                    self.count += 1
+                    if nested:
+                        self._run(nested - 1)
+                    else:
+                        self._act()
+                        self.count += 1
 
     def interrupt(self) -> None:
         assert self.thread.ident is not None
