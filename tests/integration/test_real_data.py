@@ -4,12 +4,14 @@ What is correct is computed from the sources by ``independent_totals``, which kn
 eventcore.
 """
 
+import contextlib
 import json
 import random
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ SOURCE_OF = {
 }
 EVENTCORE = Path(sys.executable).with_name("eventcore")
 KILLS = 5
+LONG_SECONDS = 240.0
 SEED = 20_261_122
 
 
@@ -320,25 +323,18 @@ def test_a_second_run_accepts_nothing_and_refuses_the_same(imported, wire, tmp_p
 def test_an_import_killed_five_times_reaches_the_same_log(imported, wire, tmp_path):
     whole = tmp_path / "all.jsonl"
     whole.write_bytes(b"".join(path.read_bytes() for path in wire.values()))
+    lines = whole.read_bytes().splitlines(keepends=True)
     database = tmp_path / "killed.db"
     store = f"sqlite:///{database}"
     moments = random.Random(SEED)
-    command = [str(EVENTCORE), "ingest", str(whole), "--batch", "500", "--store", store]
+    options = ["--batch", "500", "--store", store]
 
-    killed = 0
-    while killed < KILLS:
-        before = head_of(database)
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        # Not before it writes: a kill during the start-up of the interpreter proves nothing.
-        deadline = time.monotonic() + 60
-        while head_of(database) == before and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0.0, 0.6))
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        assert child.returncode == -signal.SIGKILL, "the import ended before it could be killed"
-        killed += 1
-    report = json.loads(eventcore(*command[1:]).splitlines()[-1])
+    for killed in range(KILLS):
+        # Each time there is more to read, so that it always comes to write.
+        part = b"".join(lines[: len(lines) * (killed + 1) // (KILLS + 1)])
+        kill_an_import(part, database, options, after_seconds=moments.uniform(0.0, 0.6))
+    command = ["ingest", str(whole), *options]
+    report = json.loads(eventcore(*command).splitlines()[-1])
     eventcore("projections", "run", "--once", "--store", store)
 
     rejected = sum(first["rejected"] for first in imported.reports.values())
@@ -352,6 +348,42 @@ def test_an_import_killed_five_times_reaches_the_same_log(imported, wire, tmp_pa
     assert {tuple(row[k] for k in key) for row in other.rows("events")} == {
         tuple(row[k] for k in key) for row in imported.rows("events")
     }
+
+
+def kill_an_import(
+    part: bytes, database: Path, options: list[str], *, after_seconds: float
+) -> None:
+    """Import from a pipe that stays open, and kill that so long after it began to write."""
+    before = head_of(database)
+    child = subprocess.Popen(
+        [EVENTCORE, "ingest", "-", *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    feeding = threading.Thread(target=feed, args=(child, part), daemon=True)
+    feeding.start()
+    # Not before it writes: a kill during the start-up of the interpreter proves nothing.
+    deadline = time.monotonic() + LONG_SECONDS
+    while head_of(database) == before:
+        assert child.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(after_seconds)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    feeding.join(LONG_SECONDS)
+
+
+def feed(child: subprocess.Popen[bytes], part: bytes) -> None:
+    """Write into a process, until all is written or the process is gone."""
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(part)
+        child.stdin.flush()
+        child.wait()
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.close()
 
 
 def head_of(database: Path) -> int:
