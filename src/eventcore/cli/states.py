@@ -103,7 +103,7 @@ def query(
         if fresh:
             app.runner().run_to_head()
         rows = app.views.query(found, conditions, limit)
-        print_records(map(found.public, rows), found.public_columns, title=table, limit=limit)
+        print_records(found.public_rows(rows), found.public_columns, title=table, limit=limit)
 
 
 def _condition(text: str) -> tuple[str, str]:

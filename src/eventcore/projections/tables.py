@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property, partial
+from itertools import islice
 from operator import itemgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -39,6 +40,9 @@ StoredRow = tuple[StoredValue, ...]
 _TABLE_FORM: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _COLUMN_FORM: Final = re.compile(r"[a-z_][a-z0-9_]*(#[a-z0-9_]+)?")
 INTERNAL_PREFIX: Final = "eventcore_"
+PRINTED_ROWS: Final = 500
+"""Rows made ready for printing at once."""
+
 _RESERVED_PREFIXES: Final = (INTERNAL_PREFIX, "sqlite_", "pg_")
 _RESERVED_NAMES: Final = frozenset({"stored_events", "snapshots", "tracking"})
 """Tables that ``eventsourcing`` keeps in the same database."""
@@ -367,12 +371,18 @@ class Table(Generic[RowT]):
 
     def public(self, row: RowT) -> dict[str, Any]:
         """A row as it is printed: stored names, JSON values, amounts as text, times as ISO-8601."""
-        stored = self.encode([row])[0]
-        return {
-            column.name: _printable(column, value)
-            for column, value in zip(self.columns, stored, strict=True)
-            if not column.internal
-        }
+        return next(self.public_rows([row]))
+
+    def public_rows(self, rows: Iterable[RowT]) -> Iterator[dict[str, Any]]:
+        """Rows as they are printed, see :meth:`public`: for many of them far faster."""
+        shown = [place for place, column in enumerate(self.columns) if not column.internal]
+        names = self.public_columns
+        rows = iter(rows)
+        while portion := list(islice(rows, PRINTED_ROWS)):
+            by_column = list(zip(*self.encode(portion), strict=True))
+            values = [_printable(self.columns[place], by_column[place]) for place in shown]
+            for row in zip(*values, strict=True):
+                yield dict(zip(names, row, strict=True))
 
     def expiry(self, now: datetime) -> str | None:
         """Rows whose ``ttl_column`` sorts below this text may go; None if rows never expire.
@@ -401,14 +411,11 @@ AnyTable = Table[Any]
 """A table whose kind of row does not matter."""
 
 
-def _printable(column: Column, value: StoredValue) -> Any:
-    if value is None:
-        return None
+def _printable(column: Column, values: Sequence[StoredValue]) -> Sequence[Any]:
     match column.kind:
         case Kind.FLAG:
-            return bool(value)
+            return [None if value is None else bool(value) for value in values]
         case Kind.OBJECT | Kind.ARRAY:
-            assert isinstance(value, str)
-            return orjson.loads(value)
+            return [None if value is None else orjson.loads(str(value)) for value in values]
         case _:
-            return value
+            return values
