@@ -97,9 +97,10 @@ def measure(url: str, rounds: int, seconds: float) -> list[Figure]:
                 ratio(f"{title}: over {name}", found[mine], found[name], targets.get(name))
                 for name, mine in COMPARED.items()
             ]
-            figures.append(
-                ratio(f"{title}: made and encoded, over {PLAIN}", found[EVENTCORE], found[PLAIN])
-            )
+            figures += [
+                ratio(f"{title}: made and encoded, over {PLAIN}", found[EVENTCORE], found[PLAIN]),
+                ratio(f"{title}: App.save of an aggregate, over {SAVE}", found[APP], found[SAVE]),
+            ]
             figures += [rate(f"{title}: {name}", values) for name, values in found.items()]
     return figures
 

@@ -184,7 +184,7 @@ def test_what_is_kept_shares_nothing_with_an_aggregate_that_was_saved():
     assert [note.words for note in kept.notes] == [{"one": 1}, {"two": 2}]
 
 
-def test_a_state_that_cannot_go_on_is_read_anew_and_what_is_stored_is_stored(monkeypatch):
+def with_notes_to_save() -> tuple[Shop, Diary]:
     shop = Shop(MemoryLog(Codec(registry)))
     diary = Diary(id="d")
     diary.begin()
@@ -192,14 +192,25 @@ def test_a_state_that_cannot_go_on_is_read_anew_and_what_is_stored_is_stored(mon
     shop.executor.save(diary)
     diary.take(two=2)
     diary.take(three=3)
+    return shop, diary
+
+
+def failing_fold(error: BaseException):
+    """A fold that breaks off behind the first event."""
     fold = Diary.fold
 
-    def fail(self, events):
+    def broken_off(self, events):
         fold(self, list(events)[:1])
-        raise ValueError("a handler that does not always do the same")
+        raise error
+
+    return broken_off
+
+
+def test_a_state_that_cannot_go_on_is_read_anew_and_what_is_stored_is_stored(monkeypatch):
+    shop, diary = with_notes_to_save()
 
     with monkeypatch.context() as patched:
-        patched.setattr(Diary, "fold", fail)
+        patched.setattr(Diary, "fold", failing_fold(ValueError("not always the same")))
         result = shop.executor.save(diary)
 
     assert result.version == 4
@@ -209,21 +220,10 @@ def test_a_state_that_cannot_go_on_is_read_anew_and_what_is_stored_is_stored(mon
 
 
 def test_an_interrupt_spoils_what_is_kept_and_nothing_else(monkeypatch):
-    shop = Shop(MemoryLog(Codec(registry)))
-    diary = Diary(id="d")
-    diary.begin()
-    diary.take(one=1)
-    shop.executor.save(diary)
-    diary.take(two=2)
-    diary.take(three=3)
-    fold = Diary.fold
-
-    def interrupted(self, events):
-        fold(self, list(events)[:1])
-        raise KeyboardInterrupt
+    shop, diary = with_notes_to_save()
 
     with monkeypatch.context() as patched:
-        patched.setattr(Diary, "fold", interrupted)
+        patched.setattr(Diary, "fold", failing_fold(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             shop.executor.save(diary)
 
