@@ -65,8 +65,11 @@ class LogCases:
         return log
 
     def teardown_method(self) -> None:
-        """Close what the test opened (pytest calls this)."""
-        for log in self._opened:
+        """Close what the test opened, and let go of it (pytest calls this)."""
+        opened = self._opened
+        # pytest keeps the object of every test until its run ends, and all events with it.
+        vars(self).clear()
+        for log in opened:
             log.close()
 
     def append(
