@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-HANG_SECONDS = 120.0
+HANG_SECONDS = 60.0
 """What takes longer hangs, which fails the test."""
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.integration.postgres_race import EXACT, Plan, Race
 from tests.integration.postgres_racing import WIDE_EVENTS
 
-PLAN = Plan(events_each=250, batch_events_max=4, server_kills=1, seconds_max=240.0)
+PLAN = Plan(events_each=250, batch_events_max=4, server_kills=1, seconds_max=120.0)
 
 
 @pytest.mark.postgres

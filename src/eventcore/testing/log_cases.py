@@ -15,7 +15,7 @@ from eventcore.events.recorded import EncodedEvent, Recorded
 from eventcore.stores.log import AppendResult, Log, StreamAppend
 from eventcore.testing.scenarios import EventMaker
 
-HANG_SECONDS: Final = 120.0
+HANG_SECONDS: Final = 60.0
 """A thread of a test that takes longer hangs: the test fails instead of never ending."""
 
 _Error = TypeVar("_Error", bound=EventCoreError)

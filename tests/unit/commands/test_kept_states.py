@@ -168,22 +168,6 @@ def test_a_signal_handler_may_read_what_its_thread_is_reading(monkeypatch):
     assert shop.repository.get(Order, "o-1") == seen[1]
 
 
-def test_what_is_kept_shares_nothing_with_an_aggregate_that_was_saved():
-    shop = Shop(MemoryLog(Codec(registry)))
-    diary = Diary(id="d")
-    diary.begin()
-    diary.take(one=1)
-    shop.executor.save(diary)
-    diary.take(two=2)
-    shop.executor.save(diary)
-
-    for note in diary.notes:
-        note.words["changed"] = 1
-
-    kept = shop.repository.get(Diary, "d")
-    assert [note.words for note in kept.notes] == [{"one": 1}, {"two": 2}]
-
-
 def with_notes_to_save() -> tuple[Shop, Diary]:
     shop = Shop(MemoryLog(Codec(registry)))
     diary = Diary(id="d")
@@ -193,6 +177,17 @@ def with_notes_to_save() -> tuple[Shop, Diary]:
     diary.take(two=2)
     diary.take(three=3)
     return shop, diary
+
+
+def test_what_is_kept_shares_nothing_with_an_aggregate_that_was_saved():
+    shop, diary = with_notes_to_save()
+    shop.executor.save(diary)
+
+    for note in diary.notes:
+        note.words["changed"] = 1
+
+    kept = shop.repository.get(Diary, "d")
+    assert [note.words for note in kept.notes] == [{"one": 1}, {"two": 2}, {"three": 3}]
 
 
 def failing_fold(error: BaseException):

@@ -72,6 +72,24 @@ class Clock:
         return self.now
 
 
+class Answering:
+    """Answers some operations in its own way."""
+
+    def __init__(self, tables: ModelTables, **answers: Any) -> None:
+        self._tables = tables
+        self.answers = answers
+        self.asked: list[str] = []
+
+    def call(self, operation: str, parameters: Any) -> dict[str, Any]:
+        self.asked.append(operation)
+        answer = self.answers.get(operation, self._tables.call)
+        found: dict[str, Any] = answer(operation, parameters)
+        return found
+
+    def close(self) -> None:
+        pass
+
+
 def restore(tables: ModelTables, items: dict[Any, Any]) -> None:
     """Put a copy of a table in its place: its items, and another identity."""
     tables.tables[TABLE] = dict(items)
@@ -119,49 +137,23 @@ def test_a_thread_that_stood_still_between_its_steps_writes_nothing_into_a_copy(
 ) -> None:
     clock = Clock()
 
-    class Stalling:
-        """Stands still after positions were reserved, while the table is restored."""
+    def stalling(operation: str, parameters: Any) -> dict[str, Any]:
+        """Stand still after positions were reserved, while the table is restored."""
+        answer = tables.call(operation, parameters)
+        restore(tables, backup)
+        clock.now += QUIET_SECONDS + 1.0
+        return answer
 
-        def __init__(self) -> None:
-            self.backup: dict[Any, Any] = {}
-
-        def call(self, operation: str, parameters: Any) -> dict[str, Any]:
-            answer = tables.call(operation, parameters)
-            if operation == "UpdateItem" and self.backup:
-                restore(tables, self.backup)
-                clock.now += QUIET_SECONDS + 1.0
-            return answer
-
-        def close(self) -> None:
-            pass
-
-    stalling = Stalling()
-    log = DynamoDBLog(DynamoDBCalls(stalling, clock=clock), TABLE, fence_seconds=0.0)
+    transport = Answering(tables)
+    log = DynamoDBLog(DynamoDBCalls(transport, clock=clock), TABLE, fence_seconds=0.0)
     log.append([StreamAppend("order-1", 0, make.many(2))])
-    stalling.backup = copy.deepcopy(tables.tables[TABLE])
+    backup = copy.deepcopy(tables.tables[TABLE])
+    transport.answers["UpdateItem"] = stalling
 
     with pytest.raises(LogRestoredError, match="another one than was opened"):
         log.append([StreamAppend("order-1", 2, [make()])])
 
-    assert tables.tables[TABLE] == stalling.backup
-
-
-class Answering:
-    """Answers some operations in its own way."""
-
-    def __init__(self, tables: ModelTables, **answers: Any) -> None:
-        self._tables = tables
-        self.answers = answers
-        self.asked: list[str] = []
-
-    def call(self, operation: str, parameters: Any) -> dict[str, Any]:
-        self.asked.append(operation)
-        answer = self.answers.get(operation, self._tables.call)
-        found: dict[str, Any] = answer(operation, parameters)
-        return found
-
-    def close(self) -> None:
-        pass
+    assert tables.tables[TABLE] == backup
 
 
 def test_a_table_that_is_just_being_restored_is_refused_at_once(
@@ -223,27 +215,17 @@ def test_a_look_that_is_not_answered_writes_nothing_and_says_so(
 def test_a_log_that_is_busy_does_not_look_again_and_again(
     tables: ModelTables, make: EventMaker
 ) -> None:
-    clock, looks = Clock(), 0
-
-    class Counting:
-        def call(self, operation: str, parameters: Any) -> dict[str, Any]:
-            nonlocal looks
-            looks += operation == "DescribeTable"
-            return tables.call(operation, parameters)
-
-        def close(self) -> None:
-            pass
-
-    log = DynamoDBLog(DynamoDBCalls(Counting(), clock=clock), TABLE, fence_seconds=0.0)
-    before = looks
+    clock, transport = Clock(), Answering(tables)
+    log = DynamoDBLog(DynamoDBCalls(transport, clock=clock), TABLE, fence_seconds=0.0)
+    transport.asked.clear()
     for version in range(10):
         log.append([StreamAppend("order-1", version, [make()])])
         clock.now += QUIET_SECONDS / 2
-    assert looks == before
+    assert transport.asked.count("DescribeTable") == 0
 
     clock.now += QUIET_SECONDS
     log.append([StreamAppend("order-1", 10, [make()])])
-    assert looks == before + 1
+    assert transport.asked.count("DescribeTable") == 1
 
 
 def test_what_was_remembered_is_dropped_with_the_refusal(

@@ -245,8 +245,7 @@ class PageReading:
             # After the rows were read: what was trimmed by then is known by now.
             self._trims.check_page(max(after, 0))
         codec = self._codec
-        # As many objects as events, at once: looked through for garbage meanwhile, again and again,
-        # they would take a quarter longer.
+        # As many objects as events, at once: not looked through for garbage meanwhile.
         with collector_paused():
             events: list[Recorded[Any]] = [Recorded(*row, codec) for row in rows]
         return Look(Page(events, end), fence)

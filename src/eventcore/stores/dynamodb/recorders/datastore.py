@@ -104,8 +104,9 @@ class DynamoDBDatastore:
         Raises:
             ProgrammingError: It is not and is not to be made, or it has another shape.
         """
-        with self._lock, translated():
+        with translated():
             identity = ensure_table(self.calls, self.table, create=create)
+        with self._lock:
             if self._watch is None:
                 self._watch = TableWatch(self.calls, self.table, identity)
 
